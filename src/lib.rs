@@ -1,0 +1,6 @@
+//! porchlight: pixels come in, only typed facts go out.
+#![deny(unsafe_code)]
+
+pub mod detection;
+pub mod frame;
+pub mod geom;

@@ -1,0 +1,2 @@
+//! The program: parse, dispatch, exit code.
+fn main() {}
