@@ -4,3 +4,5 @@
 pub mod detection;
 pub mod frame;
 pub mod geom;
+pub mod labels;
+pub mod model;

@@ -1,0 +1,657 @@
+//! Model cards: everything about a model that is not code.
+//!
+//! A model is a folder `models/NAME/` with a `card.toml`: the task, the weights and their hash, how a picture becomes the
+//! input tensor and how the output tensors become detections. There are no silent defaults: a key that preprocessing or
+//! decoding needs is required, a key that nobody consumes is refused. This module reads and checks cards; it does not know
+//! ONNX Runtime. What a card says is compared with the session when the model is loaded ([`super::detector`]).
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sha2::Digest;
+
+use super::ModelError;
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Boxes of many classes.
+    Detect,
+    /// Boxes and five landmarks of faces.
+    Face,
+    /// A vector that says whose face it is.
+    Embed,
+}
+
+impl Task {
+    /// As the card spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Detect => "detect",
+            Self::Face => "face",
+            Self::Embed => "embed",
+        }
+    }
+}
+
+/// Order of the input tensor's dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// `[1, 3, height, width]`: one plane after the other.
+    Nchw,
+    /// `[1, height, width, 3]`: pixel after pixel.
+    Nhwc,
+}
+
+/// Order of the colour channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colour {
+    /// Red first.
+    Rgb,
+    /// Blue first.
+    Bgr,
+}
+
+/// How pixels are resampled on the way to the tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resample {
+    /// Two by two source pixels, pixel centres aligned, no antialiasing: what most detectors were trained with.
+    Bilinear,
+    /// Shrinking averages all source pixels that fall into one (antialiased); growing is bilinear.
+    Area,
+}
+
+/// Where a letterboxed picture lies in the tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Anchor {
+    /// Padding on the right and at the bottom.
+    TopLeft,
+    /// Padding on both sides.
+    Center,
+}
+
+/// The size of the input tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum InputSize {
+    /// `[width, height]`.
+    Fixed([u32; 2]),
+    /// Any size.
+    Dynamic(DynamicSize),
+}
+
+/// A size that follows the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DynamicSize {
+    /// The longer side is brought to this many pixels.
+    pub long_side: u32,
+    /// Both sides are padded to a multiple of this.
+    pub multiple: u32,
+}
+
+/// How a picture of another shape is fitted into the tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// Both sides scaled on their own; the aspect ratio is lost.
+    Stretch,
+    /// A face is turned and scaled onto the template of [`crate::face::align`].
+    Align,
+    /// The aspect ratio is kept, the rest filled with one value.
+    #[serde(untagged)]
+    Letterbox(Letterbox),
+}
+
+/// Aspect ratio kept, the rest filled.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Letterbox {
+    /// The fill, 0..=255, before scale, mean and std.
+    pub letterbox: f32,
+    /// Where the picture lies.
+    pub anchor: Anchor,
+}
+
+/// Picture to tensor: `value = (pixel * scale - mean) / std` for each channel, pixels 0..=255.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Name of the input tensor.
+    pub tensor: String,
+    /// Its layout.
+    pub layout: Layout,
+    /// Its size.
+    pub size: InputSize,
+    /// Channel order.
+    pub colour: Colour,
+    /// How pictures of other shapes are fitted.
+    pub fit: Fit,
+    /// How pixels are resampled.
+    pub resample: Resample,
+    /// Factor on the pixel.
+    pub scale: f32,
+    /// Subtracted, in the tensor's channel order.
+    pub mean: [f32; 3],
+    /// Divided by, in the tensor's channel order.
+    pub std: [f32; 3],
+}
+
+/// The output section as written; [`Output::spec`] turns it into what a decoder needs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Output {
+    family: String,
+    tensors: Vec<String>,
+    labels: Option<PathBuf>,
+    activation: Option<String>,
+    strides: Option<Vec<u32>>,
+    grids: Option<Vec<u32>>,
+    anchors: Option<Vec<Vec<[f32; 2]>>>,
+    variances: Option<[f32; 2]>,
+    score: Option<f32>,
+    nms_iou: Option<f32>,
+    dimensions: Option<usize>,
+}
+
+/// One expected detection of a golden sample.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The label.
+    pub class: String,
+    /// `[x, y, width, height]` in pixels of the picture.
+    #[serde(rename = "box")]
+    pub bbox: [f32; 4],
+    /// The score an independent runtime gave.
+    pub score: f32,
+    /// How far ours may be from it.
+    pub score_tolerance: f32,
+    /// The least intersection over union with ours.
+    pub min_iou: f32,
+}
+
+/// One expected similarity of a golden pair.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectCosine {
+    /// A picture with one largest face.
+    pub a: PathBuf,
+    /// Another.
+    pub b: PathBuf,
+    /// Landmarks of the face in `a`, pixels: the embedder is tested alone.
+    pub landmarks_a: [[f32; 2]; 5],
+    /// Landmarks of the face in `b`.
+    pub landmarks_b: [[f32; 2]; 5],
+    /// Cosine of the two embeddings.
+    pub cosine: f32,
+    /// How far ours may be from it.
+    pub tolerance: f32,
+}
+
+/// What the model must answer to a committed picture; made with an independent runtime.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    /// The picture, relative to the folder that holds `models/`.
+    pub image: Option<PathBuf>,
+    /// What must be found in it; nothing else may be found above the card's score threshold.
+    #[serde(default)]
+    pub expect: Vec<Expect>,
+    /// For embedders.
+    #[serde(default)]
+    pub expect_cosine: Vec<ExpectCosine>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCard {
+    task: Task,
+    file: PathBuf,
+    sha256: String,
+    licence: String,
+    licence_file: PathBuf,
+    source: String,
+    input: Input,
+    output: Output,
+    golden: Golden,
+}
+
+/// Parameters of a decoder, one variant per output layout.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FamilySpec {
+    /// See [`super::family::stride_cls_obj_box_kps`].
+    StrideClsObjBoxKps {
+        /// Pixels per cell of each level.
+        strides: Vec<u32>,
+    },
+    /// See [`super::family::anchors_box_classscores`].
+    AnchorsBoxClassScores {
+        /// Cells per side of each level.
+        grids: Vec<u32>,
+        /// `[scale, ratio]` of each anchor of a cell, per level.
+        anchors: Vec<Vec<[f32; 2]>>,
+        /// Divisors of the centre and of the size offsets.
+        variances: [f32; 2],
+    },
+    /// One vector per picture.
+    Embedding {
+        /// Its length.
+        dimensions: usize,
+    },
+}
+
+impl FamilySpec {
+    /// The name used in cards.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::StrideClsObjBoxKps { .. } => "stride-cls-obj-box-kps",
+            Self::AnchorsBoxClassScores { .. } => "anchors-box-classscores",
+            Self::Embedding { .. } => "embedding",
+        }
+    }
+}
+
+/// A checked card.
+#[derive(Clone, Debug)]
+pub struct Card {
+    /// The folder's name.
+    pub name: String,
+    /// The folder.
+    pub dir: PathBuf,
+    /// What the model is for.
+    pub task: Task,
+    /// Path of the weights.
+    pub weights: PathBuf,
+    /// Their SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+    /// SPDX name of the weights' licence.
+    pub licence: String,
+    /// The licence's text.
+    pub licence_file: PathBuf,
+    /// Where the weights come from.
+    pub source: String,
+    /// Picture to tensor.
+    pub input: Input,
+    /// Output tensors in the order the family wants them, `{stride}` written out.
+    pub tensors: Vec<String>,
+    /// The decoder.
+    pub family: FamilySpec,
+    /// One label per class column; `None` for a column that is no class.
+    pub labels: Vec<Option<String>>,
+    /// Scores below this are not reported unless the caller asks for another threshold.
+    pub score: f32,
+    /// Boxes of one class that overlap more than this are one object.
+    pub nms_iou: f32,
+    /// What the model must answer.
+    pub golden: Golden,
+}
+
+/// Larger cards are refused before parsing: a card is a page of text.
+const MAX_CARD_BYTES: u64 = 256 * 1024;
+
+fn card_error(path: &Path, what: impl std::fmt::Display) -> ModelError {
+    ModelError::Card { path: path.to_owned(), what: what.to_string() }
+}
+
+fn read_text(path: &Path) -> Result<String, ModelError> {
+    let found = std::fs::metadata(path).map_err(|e| card_error(path, format_args!("cannot be read: {e}")))?;
+    if !found.is_file() || found.len() > MAX_CARD_BYTES {
+        return Err(card_error(
+            path,
+            format_args!("wanted a file of at most {MAX_CARD_BYTES} bytes, found {} bytes", found.len()),
+        ));
+    }
+    std::fs::read_to_string(path).map_err(|e| card_error(path, format_args!("cannot be read: {e}")))
+}
+
+/// A parse error as one line, with the line number that `toml` knows.
+pub fn toml_line(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', ", ");
+    match error.span() {
+        Some(span) => {
+            let line = text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
+            format!("line {line}: {message}")
+        }
+        None => message,
+    }
+}
+
+/// A path in a card must stay inside its folder: cards are brought by strangers.
+fn inside(dir: &Path, relative: &Path, card: &Path, key: &str) -> Result<PathBuf, ModelError> {
+    let plain = relative.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+    if plain && relative.components().next().is_some() {
+        Ok(dir.join(relative))
+    } else {
+        Err(card_error(
+            card,
+            format_args!(
+                "key '{key}': wanted a file name inside the card's folder, found {:?}",
+                relative.display().to_string()
+            ),
+        ))
+    }
+}
+
+impl Output {
+    fn need<T: Clone>(&self, value: &Option<T>, key: &str) -> Result<T, String> {
+        value.clone().ok_or_else(|| format!("[output] family '{}' needs the key '{key}'", self.family))
+    }
+
+    /// Refuses keys that the family does not read.
+    fn only(&self, keys: &[&str]) -> Result<(), String> {
+        let given = [
+            ("labels", self.labels.is_some()),
+            ("activation", self.activation.is_some()),
+            ("strides", self.strides.is_some()),
+            ("grids", self.grids.is_some()),
+            ("anchors", self.anchors.is_some()),
+            ("variances", self.variances.is_some()),
+            ("score", self.score.is_some()),
+            ("nms_iou", self.nms_iou.is_some()),
+            ("dimensions", self.dimensions.is_some()),
+        ];
+        match given.iter().find(|(key, there)| *there && !keys.contains(key)) {
+            Some((key, _)) => Err(format!("[output] family '{}' does not use the key '{key}': remove it", self.family)),
+            None => Ok(()),
+        }
+    }
+
+    fn applied(&self) -> Result<(), String> {
+        let found = self.need(&self.activation, "activation")?;
+        if found == "applied" {
+            Ok(())
+        } else {
+            Err(format!("[output] activation: wanted \"applied\" for family '{}', found {found:?}", self.family))
+        }
+    }
+
+    fn spec(&self) -> Result<FamilySpec, String> {
+        match self.family.as_str() {
+            "stride-cls-obj-box-kps" => {
+                self.only(&["labels", "activation", "strides", "score", "nms_iou"])?;
+                self.applied()?;
+                let strides = self.need(&self.strides, "strides")?;
+                if strides.is_empty() || strides.iter().any(|s| !(1..=1024).contains(s)) {
+                    return Err(format!("[output] strides: wanted 1..=1024 each, found {strides:?}"));
+                }
+                Ok(FamilySpec::StrideClsObjBoxKps { strides })
+            }
+            "anchors-box-classscores" => {
+                self.only(&["labels", "activation", "grids", "anchors", "variances", "score", "nms_iou"])?;
+                self.applied()?;
+                let grids = self.need(&self.grids, "grids")?;
+                let anchors = self.need(&self.anchors, "anchors")?;
+                let variances = self.need(&self.variances, "variances")?;
+                if grids.is_empty() || grids.len() != anchors.len() || grids.iter().any(|g| !(1..=4096).contains(g)) {
+                    return Err(format!(
+                        "[output] grids and anchors: wanted as many levels in both and grids of 1..=4096, found {} grids {grids:?} and {} lists of anchors",
+                        grids.len(),
+                        anchors.len()
+                    ));
+                }
+                let good = |v: f32| v.is_finite() && v > 0.0;
+                if !anchors.iter().all(|l| !l.is_empty() && l.iter().all(|a| good(a[0]) && good(a[1]))) {
+                    return Err("[output] anchors: wanted [scale, ratio] pairs above 0".into());
+                }
+                if !variances.iter().all(|v| good(*v)) {
+                    return Err(format!("[output] variances: wanted two numbers above 0, found {variances:?}"));
+                }
+                Ok(FamilySpec::AnchorsBoxClassScores { grids, anchors, variances })
+            }
+            "embedding" => {
+                self.only(&["dimensions"])?;
+                let dimensions = self.need(&self.dimensions, "dimensions")?;
+                if !(1..=4096).contains(&dimensions) {
+                    return Err(format!("[output] dimensions: wanted 1..=4096, found {dimensions}"));
+                }
+                Ok(FamilySpec::Embedding { dimensions })
+            }
+            other => Err(format!(
+                "[output] family: wanted one of {}, found {other:?}",
+                super::family::NAMES.map(|n| format!("{n:?}")).join(", ")
+            )),
+        }
+    }
+
+    /// `cls_{stride}` becomes one name per stride, level by level.
+    fn tensor_names(&self, family: &FamilySpec) -> Result<Vec<String>, String> {
+        let (per_level, levels) = match family {
+            FamilySpec::StrideClsObjBoxKps { strides } => (4, Some(strides)),
+            FamilySpec::AnchorsBoxClassScores { .. } => (2, None),
+            FamilySpec::Embedding { .. } => (1, None),
+        };
+        if self.tensors.len() != per_level {
+            return Err(format!(
+                "[output] tensors: family '{}' wants {per_level} names, found {}",
+                self.family,
+                self.tensors.len()
+            ));
+        }
+        Ok(match levels {
+            None => self.tensors.clone(),
+            Some(strides) => strides
+                .iter()
+                .flat_map(|s| self.tensors.iter().map(move |t| t.replace("{stride}", &s.to_string())))
+                .collect(),
+        })
+    }
+}
+
+impl Input {
+    fn check(&self, task: Task) -> Result<(), String> {
+        let bad =
+            |key: &str, wanted: &str, found: String| Err(format!("[input] {key}: wanted {wanted}, found {found}"));
+        match self.size {
+            InputSize::Fixed([w, h]) if !(1..=8192).contains(&w) || !(1..=8192).contains(&h) => {
+                return bad("size", "[width, height] of 1..=8192", format!("[{w}, {h}]"));
+            }
+            InputSize::Dynamic(DynamicSize { long_side, multiple })
+                if !(1..=8192).contains(&long_side) || !(1..=1024).contains(&multiple) =>
+            {
+                return bad(
+                    "size",
+                    "long_side of 1..=8192 and multiple of 1..=1024",
+                    format!("long_side {long_side}, multiple {multiple}"),
+                );
+            }
+            _ => {}
+        }
+        if matches!(self.size, InputSize::Dynamic(_)) && !matches!(self.fit, Fit::Letterbox(_)) {
+            return bad("fit", "{ letterbox = .., anchor = \"..\" } with a dynamic size", format!("{:?}", self.fit));
+        }
+        if (task == Task::Embed) != (self.fit == Fit::Align) {
+            return bad("fit", "\"align\" for task \"embed\" and only there", format!("{:?}", self.fit));
+        }
+        if let Fit::Letterbox(l) = self.fit
+            && !(0.0..=255.0).contains(&l.letterbox)
+        {
+            return bad("fit.letterbox", "0..=255", l.letterbox.to_string());
+        }
+        if !self.scale.is_finite() || self.scale == 0.0 {
+            return bad("scale", "a finite number other than 0", self.scale.to_string());
+        }
+        if self.mean.iter().any(|v| !v.is_finite()) {
+            return bad("mean", "finite numbers", format!("{:?}", self.mean));
+        }
+        if self.std.iter().any(|v| !v.is_finite() || *v == 0.0) {
+            return bad("std", "finite numbers other than 0", format!("{:?}", self.std));
+        }
+        Ok(())
+    }
+}
+
+impl Card {
+    /// Reads and checks `dir/card.toml`. The weights are not read yet: see [`Card::verified_weights`].
+    ///
+    /// # Errors
+    /// [`ModelError::Card`] with file, line or key, wanted and found.
+    pub fn load(dir: &Path) -> Result<Self, ModelError> {
+        let path = dir.join("card.toml");
+        let text = read_text(&path)?;
+        let raw: RawCard = toml::from_str(&text).map_err(|e| card_error(&path, toml_line(&text, &e)))?;
+        let name = dir
+            .canonicalize()
+            .ok()
+            .and_then(|d| d.file_name().and_then(|n| n.to_str()).map(str::to_owned))
+            .ok_or_else(|| card_error(&path, "the folder's name is the model's name: wanted UTF-8 text"))?;
+        if raw.sha256.len() != 64 || !raw.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(card_error(
+                &path,
+                format_args!("key 'sha256': wanted 64 lower-case hexadecimal digits, found {:?}", raw.sha256),
+            ));
+        }
+        raw.input.check(raw.task).map_err(|e| card_error(&path, e))?;
+        let family = raw.output.spec().map_err(|e| card_error(&path, e))?;
+        let fits = match family {
+            FamilySpec::StrideClsObjBoxKps { .. } => raw.task == Task::Face,
+            FamilySpec::AnchorsBoxClassScores { .. } => raw.task == Task::Detect,
+            FamilySpec::Embedding { .. } => raw.task == Task::Embed,
+        };
+        if !fits {
+            return Err(card_error(
+                &path,
+                format_args!("[output] family '{}' does not serve task '{}'", family.name(), raw.task.name()),
+            ));
+        }
+        let tensors = raw.output.tensor_names(&family).map_err(|e| card_error(&path, e))?;
+        let ratio = |key: &str, value: Option<f32>| -> Result<f32, ModelError> {
+            match value {
+                Some(v) if (0.0..=1.0).contains(&v) => Ok(v),
+                Some(v) => Err(card_error(&path, format_args!("[output] {key}: wanted 0..=1, found {v}"))),
+                None => Err(card_error(&path, format_args!("[output] the key '{key}' is missing"))),
+            }
+        };
+        let (labels, score, nms_iou) = if raw.task == Task::Embed {
+            (Vec::new(), 0.0, 0.0)
+        } else {
+            let Some(file) = &raw.output.labels else {
+                return Err(card_error(&path, "[output] the key 'labels' is missing"));
+            };
+            let labels = read_labels(&inside(dir, file, &path, "labels")?)?;
+            (labels, ratio("score", raw.output.score)?, ratio("nms_iou", raw.output.nms_iou)?)
+        };
+        Ok(Self {
+            name,
+            dir: dir.to_owned(),
+            task: raw.task,
+            weights: inside(dir, &raw.file, &path, "file")?,
+            sha256: raw.sha256,
+            licence: raw.licence,
+            licence_file: inside(dir, &raw.licence_file, &path, "licence_file")?,
+            source: raw.source,
+            input: raw.input,
+            tensors,
+            family,
+            labels,
+            score,
+            nms_iou,
+            golden: raw.golden,
+        })
+    }
+
+    /// The bytes of the weights, after their hash was compared with the card.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] when the file cannot be read, is larger than 2 GiB, or has another hash.
+    pub fn verified_weights(&self) -> Result<Vec<u8>, ModelError> {
+        const MAX: u64 = 2 << 30;
+        let wrong = |what: String| ModelError::Weights { path: self.weights.clone(), what };
+        let meta = std::fs::metadata(&self.weights).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        if !meta.is_file() || meta.len() > MAX {
+            return Err(wrong(format!("wanted a file of at most {MAX} bytes, found {} bytes", meta.len())));
+        }
+        let bytes = std::fs::read(&self.weights).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        let found = hex(&sha2::Sha256::digest(&bytes));
+        if found == self.sha256 {
+            Ok(bytes)
+        } else {
+            Err(wrong(format!(
+                "sha256: wanted {} (card), found {found}: fetch the file again or correct the card",
+                self.sha256
+            )))
+        }
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+/// One label a line; a line that is only `-` is a column without a class (COCO's numbering has such gaps).
+fn read_labels(path: &Path) -> Result<Vec<Option<String>>, ModelError> {
+    let text = read_text(path)?;
+    let labels: Vec<_> = text.lines().map(str::trim_end).map(|l| (l != "-").then(|| l.to_owned())).collect();
+    for (i, label) in labels.iter().enumerate() {
+        if let Some(l) = label
+            && (l.is_empty() || l.len() > 64 || l.chars().any(char::is_control))
+        {
+            return Err(card_error(
+                path,
+                format_args!("line {}: wanted a label of 1..=64 printable bytes or '-', found {l:?}", i + 1),
+            ));
+        }
+    }
+    if labels.iter().all(Option::is_none) || labels.len() > 10_000 {
+        return Err(card_error(path, format_args!("wanted 1..=10000 labels, found {} lines", labels.len())));
+    }
+    Ok(labels)
+}
+
+/// Where cards are looked for: `PORCHLIGHT_MODELS`, `models/` and `../share/porchlight/models/` beside the executable,
+/// the folder of the checkout this binary was built in.
+pub fn library() -> Vec<PathBuf> {
+    if let Some(dir) = std::env::var_os("PORCHLIGHT_MODELS").filter(|d| !d.is_empty()) {
+        return vec![dir.into()];
+    }
+    let mut dirs = Vec::new();
+    if let Some(dir) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
+        dirs.push(dir.join("models"));
+        dirs.push(dir.join("../share/porchlight/models"));
+    }
+    dirs.extend(option_env!("PORCHLIGHT_MODELS_DIR").map(PathBuf::from));
+    dirs
+}
+
+/// The folder of the model `name`, or of a card given as a path (`./my/card.toml` or its folder).
+///
+/// # Errors
+/// [`ModelError::Unknown`] with the folders that were looked in.
+pub fn find(name: &str) -> Result<PathBuf, ModelError> {
+    let path = Path::new(name);
+    if name.contains('/') || name.ends_with(".toml") {
+        let dir = if name.ends_with(".toml") { path.parent().unwrap_or(Path::new(".")) } else { path };
+        return Ok(if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir.to_owned() });
+    }
+    let looked = library();
+    match looked.iter().map(|d| d.join(name)).find(|d| d.join("card.toml").is_file()) {
+        Some(dir) if !name.is_empty() && name != "." && name != ".." => Ok(dir),
+        _ => Err(ModelError::Unknown { name: name.to_owned(), looked }),
+    }
+}
+
+/// Every folder with a card, sorted by name; a name found twice is listed once, as [`find`] would take it.
+pub fn all() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for dir in library() {
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        for path in entries.flatten().map(|e| e.path()).filter(|p| p.join("card.toml").is_file()) {
+            if !found.iter().any(|f| f.file_name() == path.file_name()) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    found
+}

@@ -1,0 +1,266 @@
+//! Running a model: the only user of ONNX Runtime.
+//!
+//! The library is loaded at run time, so that building needs no C++ and the same binary runs with the library a
+//! distribution ships. Thread counts are explicit and spinning is off: a waiting pool thread that spins costs a core
+//! between frames and fights with the next session. Telemetry is off. The runtime's own log goes nowhere; what matters of
+//! it comes back as an error.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ort::environment::Environment;
+use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::{TensorElementType, TensorRef, ValueType};
+
+use super::ModelError;
+
+/// File name of the library.
+const LIBRARY: &str = "libonnxruntime.so";
+
+/// A loaded ONNX Runtime; sessions are made from it.
+#[derive(Clone)]
+pub struct Runtime {
+    environment: Environment,
+    path: PathBuf,
+}
+
+/// Where the library is looked for: `ORT_DYLIB_PATH`, the executable's folder, where `cargo xtask setup` puts it.
+fn candidates() -> Vec<PathBuf> {
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
+        return vec![path.into()];
+    }
+    let mut paths = Vec::new();
+    if let Some(dir) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
+        paths.push(dir.join(LIBRARY));
+    }
+    if let Some(tools) = option_env!("PORCHLIGHT_TOOLS") {
+        paths.push(Path::new(tools).join(format!("onnxruntime-{}", std::env::consts::ARCH)).join(LIBRARY));
+    }
+    paths
+}
+
+impl Runtime {
+    /// Finds and loads the library.
+    ///
+    /// # Errors
+    /// [`ModelError::Runtime`] with the places that were looked at and the command that fetches it.
+    pub fn load() -> Result<Self, ModelError> {
+        let places = candidates();
+        let Some(path) = places.iter().find(|p| p.is_file()) else {
+            let looked = places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
+            return Err(ModelError::Runtime {
+                what: format!(
+                    "ONNX Runtime: no library at {looked}: run `cargo xtask setup` in the checkout, or set ORT_DYLIB_PATH to a {LIBRARY} of version 1.24 or later"
+                ),
+            });
+        };
+        let broken = |e: &dyn std::fmt::Display| ModelError::Runtime {
+            what: format!(
+                "ONNX Runtime: {}: {}: run `cargo xtask setup`, or set ORT_DYLIB_PATH to a {LIBRARY} of version 1.24 or later",
+                path.display(),
+                one_line(&e.to_string())
+            ),
+        };
+        let environment = ort::init_from(path)
+            .map_err(|e| broken(&e))?
+            .with_name("porchlight")
+            .with_telemetry(false)
+            .with_logger(Arc::new(|_, _, _, _, _| {}))
+            .build()
+            .map_err(|e| broken(&e))?;
+        Ok(Self { environment, path: path.clone() })
+    }
+
+    /// The file that was loaded.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A session for `weights` (an ONNX file's bytes) that computes with `threads` threads, the caller's among them.
+    ///
+    /// `outputs` names the tensors [`Infer::run`] hands out, in that order; names the model lacks are an error.
+    ///
+    /// # Errors
+    /// [`ModelError::Session`] when the runtime refuses the model, [`ModelError::Tensor`] for a missing tensor or one
+    /// that does not hold `f32`.
+    pub fn session(
+        &self,
+        model: &str,
+        weights: &[u8],
+        threads: usize,
+        outputs: &[String],
+    ) -> Result<OrtSession, ModelError> {
+        let refused =
+            |e: &dyn std::fmt::Display| ModelError::Session { model: model.to_owned(), what: one_line(&e.to_string()) };
+        let session = Session::builder(&self.environment)
+            .map_err(|e| refused(&e))?
+            .with_optimization_level(GraphOptimizationLevel::All)
+            .map_err(|e| refused(&e))?
+            .with_intra_threads(threads.max(1))
+            .map_err(|e| refused(&e))?
+            .with_inter_threads(1)
+            .map_err(|e| refused(&e))?
+            .with_intra_op_spinning(false)
+            .map_err(|e| refused(&e))?
+            .with_inter_op_spinning(false)
+            .map_err(|e| refused(&e))?
+            .commit_from_memory(weights)
+            .map_err(|e| refused(&e))?;
+        let describe = |list: &[ort::value::Outlet]| list.iter().map(TensorInfo::of).collect::<Vec<_>>();
+        let (inputs, all) = (describe(session.inputs()), describe(session.outputs()));
+        let mut infos = Vec::with_capacity(outputs.len());
+        for name in outputs {
+            let Some(info) = all.iter().find(|t| t.name == *name) else {
+                return Err(ModelError::Tensor {
+                    model: model.to_owned(),
+                    tensor: name.clone(),
+                    wanted: "an output of that name (card, [output] tensors)".into(),
+                    found: all.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
+                });
+            };
+            if !info.is_f32 {
+                return Err(ModelError::Tensor {
+                    model: model.to_owned(),
+                    tensor: name.clone(),
+                    wanted: "f32".into(),
+                    found: info.kind.clone(),
+                });
+            }
+            infos.push(info.clone());
+        }
+        Ok(OrtSession { model: model.to_owned(), session, inputs, outputs: infos })
+    }
+}
+
+/// Name, element type and dimensions of a tensor, as the session tells them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// -1 where any size will do.
+    pub dims: Vec<i64>,
+    /// Whether it holds `f32`.
+    pub is_f32: bool,
+    /// Element type and dimensions, for people.
+    pub kind: String,
+}
+
+impl TensorInfo {
+    fn of(outlet: &ort::value::Outlet) -> Self {
+        let name = outlet.name().to_owned();
+        match outlet.dtype() {
+            ValueType::Tensor { ty, shape, .. } => {
+                let dims: Vec<i64> = shape.iter().copied().collect();
+                let kind = format!("{ty:?} {dims:?}");
+                Self { name, is_f32: *ty == TensorElementType::Float32, kind, dims }
+            }
+            other => Self { name, dims: Vec::new(), is_f32: false, kind: format!("{other:?}") },
+        }
+    }
+}
+
+/// One output tensor, borrowed from the runtime for the length of a callback.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputView<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The elements, row-major.
+    pub data: &'a [f32],
+}
+
+impl<'a> OutputView<'a> {
+    /// The elements of output `index`, which must be `wanted` in number.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn sized(all: &[Self], index: usize, wanted: usize) -> Result<&'a [f32], ModelError> {
+        let wrong = |name: &str, found: usize| ModelError::Tensor {
+            model: String::new(),
+            tensor: name.to_owned(),
+            wanted: format!("{wanted} elements"),
+            found: format!("{found} elements"),
+        };
+        match all.get(index) {
+            Some(view) if view.data.len() == wanted => Ok(view.data),
+            Some(view) => Err(wrong(view.name, view.data.len())),
+            None => Err(wrong("(missing)", 0)),
+        }
+    }
+}
+
+/// Something that answers tensors with tensors: ONNX Runtime, or canned tensors in tests.
+pub trait Infer: Send {
+    /// What it takes.
+    fn inputs(&self) -> &[TensorInfo];
+
+    /// What it hands out, in the order asked for.
+    fn outputs(&self) -> &[TensorInfo];
+
+    /// Runs once on the first input.
+    ///
+    /// The outputs are lent to `read` instead of being returned: they live in the runtime's arena, and a copy of two
+    /// hundred thousand scores per frame is one too many. `&mut self` because a session's buffers are reused; a second
+    /// thread needs a second session.
+    ///
+    /// # Errors
+    /// [`ModelError::Session`], or what `read` returned.
+    fn run(
+        &mut self,
+        shape: [usize; 4],
+        data: &[f32],
+        read: &mut dyn FnMut(&[OutputView<'_>]) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError>;
+}
+
+/// A session of ONNX Runtime.
+pub struct OrtSession {
+    model: String,
+    session: Session,
+    inputs: Vec<TensorInfo>,
+    outputs: Vec<TensorInfo>,
+}
+
+impl Infer for OrtSession {
+    fn inputs(&self) -> &[TensorInfo] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorInfo] {
+        &self.outputs
+    }
+
+    fn run(
+        &mut self,
+        shape: [usize; 4],
+        data: &[f32],
+        read: &mut dyn FnMut(&[OutputView<'_>]) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        let failed = |model: &str, e: &dyn std::fmt::Display| ModelError::Session {
+            model: model.to_owned(),
+            what: one_line(&e.to_string()),
+        };
+        // A view: the runtime reads our buffer in place.
+        let input = TensorRef::from_array_view((shape, data)).map_err(|e| failed(&self.model, &e))?;
+        let results = self.session.run(ort::inputs![input]).map_err(|e| failed(&self.model, &e))?;
+        let mut views = Vec::with_capacity(self.outputs.len());
+        for info in &self.outputs {
+            let Some(value) = results.get(&info.name) else {
+                return Err(failed(&self.model, &format_args!("no output '{}' in the answer", info.name)));
+            };
+            let (_, data) = value.try_extract_tensor::<f32>().map_err(|e| failed(&self.model, &e))?;
+            views.push(OutputView { name: &info.name, data });
+        }
+        read(&views).map_err(|e| match e {
+            ModelError::Tensor { tensor, wanted, found, .. } => {
+                ModelError::Tensor { model: self.model.clone(), tensor, wanted, found }
+            }
+            other => other,
+        })
+    }
+}
+
+/// Error messages of the runtime may span lines; ours may not.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
