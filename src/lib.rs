@@ -2,7 +2,11 @@
 #![deny(unsafe_code)]
 
 pub mod detection;
+pub mod emit;
+pub mod event;
+pub mod flow;
 pub mod frame;
 pub mod geom;
 pub mod labels;
 pub mod model;
+pub mod watch;
