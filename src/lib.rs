@@ -1,6 +1,7 @@
 //! porchlight: pixels come in, only typed facts go out.
 #![deny(unsafe_code)]
 
+pub mod attention;
 pub mod detection;
 pub mod emit;
 pub mod event;
@@ -9,4 +10,8 @@ pub mod frame;
 pub mod geom;
 pub mod labels;
 pub mod model;
+pub mod motion;
+pub mod pipeline;
+pub mod scene;
+pub mod track;
 pub mod watch;
