@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod attention;
+pub mod decode;
 pub mod detection;
 pub mod emit;
 pub mod event;
@@ -13,5 +14,6 @@ pub mod model;
 pub mod motion;
 pub mod pipeline;
 pub mod scene;
+pub mod source;
 pub mod track;
 pub mod watch;
