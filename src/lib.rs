@@ -1,7 +1,10 @@
 //! porchlight: pixels come in, only typed facts go out.
 #![deny(unsafe_code)]
 
+pub mod cli;
+pub mod config;
 pub mod detection;
+pub mod exit;
 pub mod frame;
 pub mod geom;
 pub mod labels;
