@@ -3,9 +3,11 @@
 
 pub mod cli;
 pub mod config;
+pub mod decode;
 pub mod detection;
 pub mod exit;
 pub mod frame;
 pub mod geom;
 pub mod labels;
 pub mod model;
+pub mod source;

@@ -1,0 +1,276 @@
+//! JPEG: the marker structure, and decoding through zune-jpeg.
+//!
+//! The codec is built for browsers: it fills what is missing with grey, and even in strict mode it does not see that the
+//! last rows are gone. Two measures make a picture whole or an error:
+//!
+//! - [`Walk`] follows the markers from start to end of image; without the end marker the frame is cut off.
+//! - The codec gets a copy in which the entropy-coded data is followed by one-bits (`ff 00` pairs) in front of the end
+//!   marker. A run of ones is never a Huffman code (T.81, C.2), so that decoding past the real data fails at once instead
+//!   of reading zeros, which are codes. A whole picture never gets that far.
+//!
+//! The copy is also the place where frames without Huffman tables (many cameras, after AVI's MJPG) get the standard ones.
+
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+
+use super::{DecodeError, Limits, guarded, one_line};
+use crate::frame::{Frame, RawFrame};
+use crate::geom::Size;
+
+/// Most scans of one picture: real progressive files have about 10; each costs a pass over all coefficients.
+const MAX_SCANS: u32 = 64;
+
+/// What a walk has seen so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    /// From the frame header.
+    pub(crate) size: Option<Size>,
+    /// Number of colour components.
+    pub(crate) components: u8,
+    /// The frame header's code, `c0` baseline, `c2` progressive.
+    pub(crate) frame_kind: u8,
+    /// Any Huffman table.
+    pub(crate) huffman: bool,
+    /// Scans begun.
+    pub(crate) scans: u32,
+}
+
+/// One step of a [`Walk`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The data ends inside the picture.
+    More,
+    /// The picture is whole and ends before this offset.
+    End(usize),
+    /// No picture: what and at which offset.
+    Broken(&'static str, usize),
+}
+
+/// Follows a JPEG's markers over data that may still grow; each byte is looked at once.
+pub(crate) struct Walk {
+    pos: usize,
+    in_scan: bool,
+    lenient: bool,
+    pub(crate) facts: Facts,
+}
+
+impl Walk {
+    /// For data that begins with the start-of-image marker. `lenient` skips stray bytes between segments, as still files
+    /// may have; in a stream they mean that a frame was cut, and skipping them would swallow the next one.
+    pub(crate) fn new(lenient: bool) -> Self {
+        Self { pos: 2, in_scan: false, lenient, facts: Facts::default() }
+    }
+
+    /// Goes on in `data`, which must begin with what it held at the last call.
+    pub(crate) fn advance(&mut self, data: &[u8]) -> Step {
+        loop {
+            if self.in_scan {
+                let Some(found) = find_ff(data, self.pos) else {
+                    self.pos = self.pos.max(data.len());
+                    return Step::More;
+                };
+                self.pos = found;
+                match data.get(found + 1) {
+                    None => return Step::More,
+                    Some(0x00 | 0xd0..=0xd7) => self.pos += 2,
+                    Some(0xff) => self.pos += 1,
+                    Some(_) => self.in_scan = false,
+                }
+                continue;
+            }
+            match data.get(self.pos) {
+                None => return Step::More,
+                Some(0xff) => {}
+                Some(_) if self.lenient => {
+                    self.pos += 1;
+                    continue;
+                }
+                Some(_) => return Step::Broken("wanted a marker (ff)", self.pos),
+            }
+            // Any number of ff may stand before the marker's code; `pos` stays on the last of them.
+            let code = loop {
+                match data.get(self.pos + 1) {
+                    None => return Step::More,
+                    Some(0xff) => self.pos += 1,
+                    Some(&code) => break code,
+                }
+            };
+            match code {
+                0xd8 => return Step::Broken("a second start-of-image marker before the end of the picture", self.pos),
+                0xd9 if self.facts.scans == 0 => return Step::Broken("end of image before any picture data", self.pos),
+                0xd9 => return Step::End(self.pos + 2),
+                0x00 if self.lenient => self.pos += 2,
+                0x00 => return Step::Broken("wanted a marker, found a stuffed byte (ff 00)", self.pos),
+                0x01 | 0xd0..=0xd7 => self.pos += 2,
+                _ => {
+                    let (Some(&high), Some(&low)) = (data.get(self.pos + 2), data.get(self.pos + 3)) else {
+                        return Step::More;
+                    };
+                    let length = usize::from(u16::from_be_bytes([high, low]));
+                    if length < 2 {
+                        return Step::Broken("a segment length below 2", self.pos + 2);
+                    }
+                    match code {
+                        0xc4 => self.facts.huffman = true,
+                        0xc0..=0xcf if code != 0xc8 && code != 0xcc => {
+                            // Length, precision, height, width, number of components.
+                            let Some(head) = data.get(self.pos + 4..self.pos + 10) else { return Step::More };
+                            let side = |at: usize| u32::from(u16::from_be_bytes([head[at], head[at + 1]]));
+                            self.facts.size = Some(Size::new(side(3), side(1)));
+                            self.facts.components = head[5];
+                            self.facts.frame_kind = code;
+                        }
+                        0xda => {
+                            if self.facts.size.is_none() {
+                                return Step::Broken("a scan before the frame header", self.pos);
+                            }
+                            self.facts.scans += 1;
+                            if self.facts.scans > MAX_SCANS {
+                                return Step::Broken("more than 64 scans", self.pos);
+                            }
+                            self.in_scan = true;
+                        }
+                        _ => {}
+                    }
+                    self.pos += 2 + length;
+                }
+            }
+        }
+    }
+}
+
+/// The first `ff` at or behind `from`.
+fn find_ff(data: &[u8], from: usize) -> Option<usize> {
+    let rest = data.get(from..)?;
+    // Whole blocks first: the maximum of 64 bytes is a few vector instructions, and an ff comes about every 200 bytes.
+    let block = rest.chunks_exact(64).position(|block| block.iter().fold(0, |max, &byte| byte.max(max)) == 0xff);
+    let start = block.map_or(rest.len() / 64 * 64, |block| block * 64);
+    let inside = rest[start..].iter().position(|&byte| byte == 0xff)?;
+    Some(from + start + inside)
+}
+
+/// Decodes one JPEG into `into` without turning it; gives the EXIF chunk (the caller may honour its orientation).
+pub(super) fn decode(
+    raw: &RawFrame,
+    limits: &Limits,
+    scratch: &mut Vec<u8>,
+    into: &mut Frame,
+) -> Result<Option<Vec<u8>>, DecodeError> {
+    let data = raw.data.as_slice();
+    if data.len() > limits.max_encoded {
+        return Err(DecodeError::TooLong { found: data.len(), limit: limits.max_encoded });
+    }
+    if !data.starts_with(&[0xff, 0xd8]) {
+        let found = data.iter().take(4).copied().collect();
+        return Err(DecodeError::NotAPicture { wanted: "a JPEG (ff d8)", found });
+    }
+    let mut walk = Walk::new(true);
+    let step = walk.advance(data);
+    let facts = walk.facts;
+    // The header first: a bomb is told apart from a cut-off picture, whichever else is wrong with it.
+    if let Some(size) = facts.size {
+        limits.check(size)?;
+        match raw.size {
+            Some(wanted) if wanted != size => return Err(DecodeError::SizeDiffers { found: size, wanted }),
+            _ => {}
+        }
+    }
+    let end = match step {
+        Step::End(end) => end,
+        Step::More => return Err(DecodeError::Truncated { missing: "the JPEG's end marker (ff d9)", at: data.len() }),
+        Step::Broken(what, at) => return Err(DecodeError::Malformed { what, at }),
+    };
+    let kind = match facts.components {
+        1 | 3 => None,
+        4 => Some("a CMYK JPEG".to_owned()),
+        n => Some(format!("a JPEG with {n} colour components")),
+    };
+    let kind = kind.or_else(|| match facts.frame_kind {
+        0xc0..=0xc2 => None,
+        0xc3 | 0xc7 | 0xcb | 0xcf => Some("a lossless JPEG".to_owned()),
+        0xc9..=0xce => Some("an arithmetic-coded JPEG".to_owned()),
+        _ => Some("a hierarchical JPEG".to_owned()),
+    });
+    if let Some(what) = kind {
+        return Err(DecodeError::Unsupported { what });
+    }
+    prepare(&data[..end], facts, scratch);
+
+    guarded("zune-jpeg", || {
+        let options = DecoderOptions::default()
+            .set_strict_mode(true)
+            .set_max_width(limits.max_size.width as usize)
+            .set_max_height(limits.max_size.height as usize)
+            .jpeg_set_max_scans(MAX_SCANS as usize)
+            .jpeg_set_out_colorspace(ColorSpace::RGB);
+        let mut codec = JpegDecoder::new_with_options(ZCursor::new(scratch.as_slice()), options);
+        codec.decode_headers().map_err(codec_error)?;
+        let size = codec
+            .dimensions()
+            .map(|(width, height)| Size::new(width as u32, height as u32))
+            .filter(|&size| Some(size) == facts.size)
+            .ok_or(DecodeError::Malformed { what: "two frame headers that disagree", at: 0 })?;
+        let rgb = into.reset(raw.stamp, size);
+        if codec.output_buffer_size() != Some(rgb.len()) {
+            return Err(DecodeError::Codec { reason: "zune-jpeg does not give RGB for this picture".to_owned() });
+        }
+        codec.decode_into(rgb).map_err(codec_error)?;
+        Ok(codec.exif().cloned())
+    })
+}
+
+/// Copies a whole JPEG into `scratch`, adding what the module's essay says.
+fn prepare(whole: &[u8], facts: Facts, scratch: &mut Vec<u8>) {
+    let body = &whole[2..whole.len() - 2];
+    scratch.clear();
+    scratch.reserve(whole.len() + STANDARD_TABLES.len() + 64);
+    scratch.extend_from_slice(&[0xff, 0xd8]);
+    if !facts.huffman {
+        scratch.extend_from_slice(&STANDARD_TABLES);
+    }
+    scratch.extend_from_slice(body);
+    if facts.frame_kind != 0xc2 {
+        // Not for progressive pictures: there the codec wants the marker right behind the scan, and reports its absence.
+        (0..32).for_each(|_| scratch.extend_from_slice(&[0xff, 0x00]));
+    }
+    scratch.extend_from_slice(&[0xff, 0xd9]);
+}
+
+fn codec_error(error: DecodeErrors) -> DecodeError {
+    DecodeError::Codec { reason: one_line(&format!("{error:?}")) }
+}
+
+/// The Huffman tables of ITU-T T.81, Annex K.3, as one DHT segment: DC and AC for luma, DC and AC for chroma.
+#[rustfmt::skip]
+const STANDARD_TABLES: [u8; 420] = [
+    0xff, 0xc4, 0x01, 0xa2,
+    // DC, luma
+    0x00, 0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
+    // AC, luma
+    0x10, 0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7d,
+    0x01, 0x02, 0x03, 0x00, 0x04, 0x11, 0x05, 0x12, 0x21, 0x31, 0x41, 0x06, 0x13, 0x51, 0x61, 0x07, 0x22, 0x71, 0x14, 0x32,
+    0x81, 0x91, 0xa1, 0x08, 0x23, 0x42, 0xb1, 0xc1, 0x15, 0x52, 0xd1, 0xf0, 0x24, 0x33, 0x62, 0x72, 0x82, 0x09, 0x0a, 0x16,
+    0x17, 0x18, 0x19, 0x1a, 0x25, 0x26, 0x27, 0x28, 0x29, 0x2a, 0x34, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3a, 0x43, 0x44, 0x45,
+    0x46, 0x47, 0x48, 0x49, 0x4a, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5a, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69,
+    0x6a, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78, 0x79, 0x7a, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x92, 0x93, 0x94,
+    0x95, 0x96, 0x97, 0x98, 0x99, 0x9a, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xb2, 0xb3, 0xb4, 0xb5, 0xb6,
+    0xb7, 0xb8, 0xb9, 0xba, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8,
+    0xd9, 0xda, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7, 0xe8, 0xe9, 0xea, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8,
+    0xf9, 0xfa,
+    // DC, chroma
+    0x01, 0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
+    // AC, chroma
+    0x11, 0, 2, 1, 2, 4, 4, 3, 4, 7, 5, 4, 4, 0, 1, 2, 0x77,
+    0x00, 0x01, 0x02, 0x03, 0x11, 0x04, 0x05, 0x21, 0x31, 0x06, 0x12, 0x41, 0x51, 0x07, 0x61, 0x71, 0x13, 0x22, 0x32, 0x81,
+    0x08, 0x14, 0x42, 0x91, 0xa1, 0xb1, 0xc1, 0x09, 0x23, 0x33, 0x52, 0xf0, 0x15, 0x62, 0x72, 0xd1, 0x0a, 0x16, 0x24, 0x34,
+    0xe1, 0x25, 0xf1, 0x17, 0x18, 0x19, 0x1a, 0x26, 0x27, 0x28, 0x29, 0x2a, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3a, 0x43, 0x44,
+    0x45, 0x46, 0x47, 0x48, 0x49, 0x4a, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5a, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68,
+    0x69, 0x6a, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78, 0x79, 0x7a, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x92,
+    0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9a, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xb2, 0xb3, 0xb4,
+    0xb5, 0xb6, 0xb7, 0xb8, 0xb9, 0xba, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6,
+    0xd7, 0xd8, 0xd9, 0xda, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7, 0xe8, 0xe9, 0xea, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8,
+    0xf9, 0xfa,
+];

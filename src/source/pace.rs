@@ -1,0 +1,64 @@
+//! Real time for files: `--pace realtime`.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{FrameSource, Pulled, SourceError, SourceInfo};
+use crate::frame::MonoNs;
+
+/// Longest sleep of one pull, so that a stop is noticed.
+const STEP: Duration = Duration::from_millis(20);
+
+/// `CLOCK_MONOTONIC` now: the clock that V4L2 stamps frames with.
+pub fn now() -> MonoNs {
+    let time = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    MonoNs(seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0)))
+}
+
+/// Holds each frame of a file back until its stamp is due, counted from the first pull. Stamps stay what they were: the same
+/// file gives the same events at any pace.
+pub struct Pace {
+    inner: Box<dyn FrameSource>,
+    begun: Option<MonoNs>,
+    waiting: Option<Pulled>,
+    /// A buffer lent while a frame waits.
+    spare: Vec<u8>,
+}
+
+impl Pace {
+    /// Slows `inner` down to real time.
+    pub fn new(inner: Box<dyn FrameSource>) -> Self {
+        Self { inner, begun: None, waiting: None, spare: Vec::new() }
+    }
+}
+
+impl FrameSource for Pace {
+    fn info(&self) -> &SourceInfo {
+        self.inner.info()
+    }
+
+    fn next(&mut self, buffer: Vec<u8>) -> Result<Pulled, SourceError> {
+        let pulled = match self.waiting.take() {
+            Some(pulled) => {
+                self.spare = buffer;
+                pulled
+            }
+            None => self.inner.next(buffer)?,
+        };
+        let due = match &pulled {
+            Pulled::Frame(raw) => raw.stamp.at,
+            Pulled::Skipped { stamp, .. } => stamp.at,
+            Pulled::Quiet(_) | Pulled::End => return Ok(pulled),
+        };
+        let begun = *self.begun.get_or_insert_with(now);
+        let left = due.0.saturating_sub(now().0.saturating_sub(begun.0));
+        if left == 0 {
+            return Ok(pulled);
+        }
+        std::thread::sleep(STEP.min(Duration::from_nanos(left)));
+        self.waiting = Some(pulled);
+        Ok(Pulled::Quiet(std::mem::take(&mut self.spare)))
+    }
+}
