@@ -11,38 +11,28 @@ pub(crate) struct Pin {
     pub(crate) name: &'static str,
     /// Its version.
     pub(crate) version: &'static str,
-    /// SHA-256 of the one wheel or source archive we mean.
+    /// SHA-256 of the one wheel we mean.
     pub(crate) sha256: &'static str,
-    /// The platforms to ask for, whatever this machine is; none asks for the source archive.
+    /// The platforms to ask for, whatever this machine is.
     pub(crate) platforms: &'static [&'static str],
     /// The CPython the wheel was built for, as in `311`; none for wheels that any Python takes.
     pub(crate) python: Option<&'static str>,
 }
 
-/// Reads the members named on the command line, whatever their folder, out of a wheel (a zip) or a source archive.
-/// Only the wanted names are touched, so a hostile path inside the archive has no way out of the folder.
+/// Takes the members named on the command line, whatever their folder, out of a wheel, which is a zip. Only the wanted
+/// base names are ever written, so a hostile path inside the archive has no way out of the folder.
 const UNPACK: &str = r#"
-import os, shutil, sys, tarfile, zipfile
-archive, folder, wanted = sys.argv[1], sys.argv[2], set(sys.argv[3:])
-found = set()
-def take(name, stream):
-    with stream, open(os.path.join(folder, name), "wb") as out:
-        shutil.copyfileobj(stream, out)
-    found.add(name)
-if archive.endswith(".whl"):
-    with zipfile.ZipFile(archive) as z:
-        for info in z.infolist():
-            name = os.path.basename(info.filename)
-            if name in wanted - found:
-                take(name, z.open(info))
-else:
-    with tarfile.open(archive) as t:
-        for info in t:
-            name = os.path.basename(info.name)
-            if info.isfile() and name in wanted - found:
-                take(name, t.extractfile(info))
-if found != wanted:
-    sys.exit("error: %s lacks %s" % (os.path.basename(archive), ", ".join(sorted(wanted - found))))
+import os, shutil, sys, zipfile
+wheel, folder, wanted = sys.argv[1], sys.argv[2], set(sys.argv[3:])
+with zipfile.ZipFile(wheel) as z:
+    for info in z.infolist():
+        name = os.path.basename(info.filename)
+        if name in wanted:
+            wanted.remove(name)
+            with z.open(info) as source, open(os.path.join(folder, name), "wb") as dest:
+                shutil.copyfileobj(source, dest)
+if wanted:
+    sys.exit("error: %s lacks %s" % (os.path.basename(wheel), ", ".join(sorted(wanted))))
 "#;
 
 /// Downloads `pin` with pip, which checks the hash, and puts its members `wanted` (base names) into `dest`.
@@ -56,23 +46,21 @@ pub(crate) fn fetch(pin: &Pin, wanted: &[&str], dest: &Path) -> Result {
 
     let mut pip = PYTHON.command();
     pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]);
-    if platforms.is_empty() {
-        pip.arg("--no-binary=:all:");
-    } else {
-        pip.arg("--only-binary=:all:");
-        platforms.iter().for_each(|platform| _ = pip.args(["--platform", platform]));
-        if let Some(python) = python {
-            pip.args(["--implementation", "cp", "--python-version", python, "--abi", &format!("cp{python}")]);
-        }
+    pip.arg("--only-binary=:all:");
+    for platform in *platforms {
+        pip.args(["--platform", platform]);
+    }
+    if let Some(python) = python {
+        pip.args(["--implementation", "cp", "--python-version", python, "--abi", &format!("cp{python}")]);
     }
     PYTHON.output(pip.arg("--dest").arg(&download).arg("--requirement").arg(&requirements), &purpose)?;
 
-    let archive = fs::read_dir(&download)
+    let wheel = fs::read_dir(&download)
         .map_err(io(&download))?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|ext| ext != "txt"))
-        .ok_or_else(|| Failure::new(format!("{purpose}: pip said yes but left no file")))?;
-    PYTHON.output(PYTHON.command().args(["-c", UNPACK]).arg(&archive).arg(dest).args(wanted), &purpose)?;
+        .find(|path| path.extension().is_some_and(|ext| ext == "whl"))
+        .ok_or_else(|| Failure::new(format!("{purpose}: pip said yes but left no wheel")))?;
+    PYTHON.output(PYTHON.command().args(["-c", UNPACK]).arg(&wheel).arg(dest).args(wanted), &purpose)?;
     fs::remove_dir_all(&download).map_err(io(&download))
 }
 

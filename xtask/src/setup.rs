@@ -83,7 +83,7 @@ pub(crate) fn ensure(arch: &str) -> Result {
 }
 
 /// Fills `.tools/PLACE` unless its stamp says that it was filled from `source` and every file is as long as it was.
-fn fill(place: &str, what: &str, source: &str, make: impl FnOnce(&Path) -> Result) -> Result {
+pub(crate) fn fill(place: &str, what: &str, source: &str, make: impl FnOnce(&Path) -> Result) -> Result {
     let tools = tools();
     let dest = tools.join(place);
     let stamp = dest.join(".stamp");
