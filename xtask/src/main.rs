@@ -52,7 +52,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "goldens",
-        args: "[--models DIR]",
+        args: "[--objects|--faces|--embedder FILE]",
         help: "print the expected outputs of the default models on samples/, computed without porchlight",
         run: samples::goldens,
     },
