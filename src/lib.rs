@@ -2,10 +2,13 @@
 #![deny(unsafe_code)]
 
 pub mod attention;
+pub mod cli;
+pub mod config;
 pub mod decode;
 pub mod detection;
 pub mod emit;
 pub mod event;
+pub mod exit;
 pub mod flow;
 pub mod frame;
 pub mod geom;

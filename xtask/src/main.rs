@@ -1,1 +1,114 @@
-fn main() {}
+//! `cargo xtask`: the chores around porchlight that cargo itself does not do.
+//!
+//! It has no dependencies, so that a fresh machine has it compiled in a second, and it never links the product: what
+//! it fetches is what the product needs in order to build. Whatever has to read pictures or run models is a Python
+//! script in this folder, in a virtual environment whose packages are pinned by hash ([`python::venv`]).
+//!
+//! Everything it says goes to stderr, one line a step; stdout belongs to the programs it starts.
+
+mod fail;
+mod proc;
+mod python;
+mod samples;
+mod setup;
+mod work;
+
+use fail::{Failure, Result};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// One chore. The table below is what the dispatcher and the help text both read.
+struct Chore {
+    name: &'static str,
+    args: &'static str,
+    help: &'static str,
+    run: fn(&[String]) -> Result,
+}
+
+const CHORES: &[Chore] = &[
+    Chore {
+        name: "setup",
+        args: "[--arch x86_64|aarch64]",
+        help: "fetch ONNX Runtime, libclang and gcc's headers into .tools/; does nothing when they are there",
+        run: setup::run,
+    },
+    Chore {
+        name: "demo",
+        args: "[RUN OPTIONS]",
+        help: "set up, build release and run the pipeline on samples/porch.mjpeg; the events go to stdout",
+        run: work::demo,
+    },
+    Chore {
+        name: "test",
+        args: "[CARGO TEST OPTIONS]",
+        help: "set up and run every test of the workspace",
+        run: work::test,
+    },
+    Chore {
+        name: "samples",
+        args: "[--check]",
+        help: "compose the clip and the pictures of samples/ again; --check: say whether the committed ones are those",
+        run: samples::compose,
+    },
+    Chore {
+        name: "goldens",
+        args: "[--objects|--faces|--embedder FILE]",
+        help: "print the expected outputs of the default models on samples/, computed without porchlight",
+        run: samples::goldens,
+    },
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(line) = &failure.line {
+                eprintln!("xtask: {line}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> Result {
+    let Some((name, rest)) = args.split_first() else {
+        help();
+        return Err(Failure::passed_on(fail::USAGE));
+    };
+    if matches!(name.as_str(), "help" | "-h" | "--help") {
+        help();
+        return Ok(());
+    }
+    match CHORES.iter().find(|chore| chore.name == name) {
+        Some(chore) => (chore.run)(rest),
+        None => {
+            let known: Vec<_> = CHORES.iter().map(|chore| chore.name).collect();
+            Err(Failure::usage(format!("no chore is called `{name}`; there are {} and help", known.join(", "))))
+        }
+    }
+}
+
+fn help() {
+    eprintln!("usage: cargo xtask CHORE [OPTIONS]\n");
+    for Chore { name, args, help, .. } in CHORES {
+        eprintln!("  {:<34} {help}", format!("{name} {args}"));
+    }
+}
+
+/// The folder of the repository. Asked of cargo at run time first: a copied target folder carries the old path.
+fn root() -> PathBuf {
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    manifest.parent().map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
+/// Where fetched things are kept; not committed.
+fn tools() -> PathBuf {
+    root().join(".tools")
+}
+
+/// One line for the person who waits.
+fn say(line: impl std::fmt::Display) {
+    eprintln!("xtask: {line}");
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask samples` and `cargo xtask goldens`: the Python scripts beside this crate, started with what they need.
+
+use crate::fail::Result;
+use crate::proc::Program;
+use crate::python::{self, Pin};
+use crate::setup;
+use std::process::Command;
+
+/// The packages that carry the photographs, and the files taken out of each. Only data is taken, so one wheel serves
+/// every machine.
+const PICTURES: [(Pin, &[&str]); 2] = [
+    (
+        Pin {
+            name: "scikit-image",
+            version: "0.26.0",
+            sha256: "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+            platforms: &["manylinux_2_28_x86_64"],
+            python: Some("311"),
+        },
+        &["astronaut.png", "chelsea.png"],
+    ),
+    (
+        Pin {
+            name: "matplotlib",
+            version: "3.11.2",
+            sha256: "07d9b9fa60cd4c393692f50d0bb03123242ddf61c99bb0e95e75feb354e7c1a8",
+            platforms: &["manylinux2014_x86_64"],
+            python: Some("311"),
+        },
+        &["grace_hopper.jpg"],
+    ),
+];
+
+/// Runs `xtask/NAME` in the virtual environment with our stdout and stderr.
+fn script(name: &str, args: &[String]) -> Result {
+    let python = python::venv()?;
+    let program = Program { name: ".tools/venv/bin/python", fix: "remove .tools/venv and run it again" };
+    let root = crate::root();
+    program.passing(Command::new(python).arg(root.join("xtask").join(name)).args(args).current_dir(root))
+}
+
+/// Composes `samples/`, or compares it with what would be composed.
+pub(crate) fn compose(args: &[String]) -> Result {
+    let source = PICTURES.map(|(pin, _)| pin.sha256).join(" ");
+    setup::fill("pictures", "photographs of scikit-image and matplotlib", &source, |dest| {
+        PICTURES.iter().try_for_each(|(pin, files)| python::fetch(pin, files, dest))
+    })?;
+    let pictures = crate::tools().join("pictures").to_string_lossy().into_owned();
+    script("samples.py", &[&[pictures], args].concat())
+}
+
+/// Prints what the default models must answer for `samples/`.
+pub(crate) fn goldens(args: &[String]) -> Result {
+    script("goldens.py", args)
+}
