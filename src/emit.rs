@@ -111,7 +111,9 @@ pub struct Door {
     pub hello: Hello,
     /// Tables of names.
     pub names: Names,
-    /// Stream time to UTC.
+    /// Stream time to UTC, of each camera.
+    pub clocks: Vec<Clock>,
+    /// The same for lines about the run as a whole.
     pub clock: Clock,
     /// Identifies this run.
     pub boot: u64,
@@ -321,7 +323,8 @@ impl<W: Write> Writer<'_, W> {
 
     fn put(&mut self, event: Event) -> io::Result<()> {
         let door = self.door;
-        self.begin(Kind::of(&event.body), door.clock.utc(event.at), event.camera);
+        let clock = event.camera.and_then(|c| door.clocks.get(usize::from(c.0))).unwrap_or(&door.clock);
+        self.begin(Kind::of(&event.body), clock.utc(event.at), event.camera);
         let age = (!door.deterministic).then(|| watch::now().ms_since(event.received));
         let line = &mut self.line;
         let mut aged = false;

@@ -3,6 +3,7 @@
 
 pub mod attention;
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod decode;
 pub mod detection;

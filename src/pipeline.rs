@@ -33,7 +33,7 @@ use crate::model::prep::LongSide;
 use crate::motion::{Kind, Motion, Verdict};
 use crate::scene::{Numbers, Visits};
 use crate::source::{self, FrameSource, Pulled};
-use crate::track::{Change, Predicted, State, Track, Tracker};
+use crate::track::{Change, State, Track, Tracker};
 use crate::watch::{self, Latencies};
 
 /// One camera, opened.
@@ -160,7 +160,7 @@ pub fn run<W: Write + Send>(parts: Parts, out: W, reader_gone: impl Fn() -> bool
         score: object_score,
         turn: turn.clone(),
         ledgers: Arc::clone(&ledgers),
-        eyes: wants.iter().map(|w| Eye::new(w.classes.clone())).collect(),
+        eyes: wants.iter().map(|w| Eye::new(w.classes.clone(), object_score)).collect(),
         failed: &model_failed,
         stop: Arc::clone(&stop),
     };
@@ -178,26 +178,17 @@ pub fn run<W: Write + Send>(parts: Parts, out: W, reader_gone: impl Fn() -> bool
 
     let (writing, panicked) = std::thread::scope(|scope| {
         let mut threads = Vec::new();
-        let mut start = |name: String, work: Box<dyn FnOnce() + Send + '_>| {
-            // A machine that cannot start a handful of threads cannot run this at all.
-            let thread = std::thread::Builder::new().name(name).spawn_scoped(scope, work);
-            threads.push(thread);
-        };
         for (index, ((camera, feeder), free)) in cameras.into_iter().zip(feeders).zip(raw_taken).enumerate() {
             let (ledgers, stop, failed) = (Arc::clone(&ledgers), Arc::clone(&stop), &source_failed);
-            start(
-                format!("capture-{index}"),
-                Box::new(move || capture(camera, &feeder, &ledgers[index], &free, &stop, failed)),
-            );
+            let work = move || capture(camera, &feeder, &ledgers[index], &free, &stop, failed);
+            threads.push(start(scope, format!("capture-{index}"), work));
         }
         let scout_ledgers = Arc::clone(&ledgers);
-        start(
-            "scout".into(),
-            Box::new(move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken)),
-        );
+        let work = move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken);
+        threads.push(start(scope, "scout".into(), work));
         let back = frame_free.clone();
-        start("vision".into(), Box::new(move || vision.run(&scouted, &seen_to, &back)));
-        start("report".into(), Box::new(move || report.run(&seen, &message_to, &frame_free)));
+        threads.push(start(scope, "vision".into(), move || vision.run(&scouted, &seen_to, &back)));
+        threads.push(start(scope, "report".into(), move || report.run(&seen, &message_to, &frame_free)));
         let writing = emit::run(&door, &messages, out, reader_gone);
         // Nobody reads any more, or nobody writes: whoever still runs is to stop.
         drop(messages);
@@ -208,12 +199,16 @@ pub fn run<W: Write + Send>(parts: Parts, out: W, reader_gone: impl Fn() -> bool
         }
         (writing, panicked)
     });
-    Outcome {
-        writing,
-        source_failed: source_failed.into_inner(),
-        model_failed: model_failed.into_inner(),
-        panicked,
-    }
+    Outcome { writing, source_failed: source_failed.into_inner(), model_failed: model_failed.into_inner(), panicked }
+}
+
+/// A thread with a name that `top -H` shows.
+fn start<'scope, 'env>(
+    scope: &'scope std::thread::Scope<'scope, 'env>,
+    name: String,
+    work: impl FnOnce() + Send + 'scope,
+) -> std::io::Result<std::thread::ScopedJoinHandle<'scope, ()>> {
+    std::thread::Builder::new().name(name).spawn_scoped(scope, work)
 }
 
 struct Wants {
@@ -357,11 +352,19 @@ struct Eye {
 }
 
 impl Eye {
-    fn new(wanted: Option<Vec<ClassId>>) -> Self {
+    fn new(wanted: Option<Vec<ClassId>>, score: f32) -> Self {
+        let defaults = crate::track::Settings::default();
+        let settings = crate::track::Settings {
+            high_score: score,
+            new_score: score,
+            low_score: defaults.low_score.min(score),
+            instant_score: defaults.instant_score.max(score),
+            ..defaults
+        };
         Self {
             wanted,
             attention: Attention::new(crate::attention::Settings::default()),
-            tracker: Tracker::new(crate::track::Settings::default()),
+            tracker: Tracker::new(settings),
             size: Size::default(),
         }
     }
@@ -382,7 +385,6 @@ impl Vision<'_> {
     fn run(mut self, from: &Receiver<Scouted>, to: &Sender<Seen>, frame_free: &Sender<Frame>) {
         let mut detections = Vec::new();
         let mut looked = Vec::new();
-        let mut predicted: Vec<Predicted> = Vec::new();
         let mut failures = 0;
         while let Ok(message) = from.recv() {
             let seen = match message {
@@ -397,21 +399,23 @@ impl Vision<'_> {
                     let ledger = &self.ledgers[usize::from(stamp.camera.0)];
                     let eye = &mut self.eyes[usize::from(stamp.camera.0)];
                     eye.size = size;
-                    predicted.clear();
-                    predicted.extend(eye.tracker.predicted(at));
                     let verdict = Verdict { kind, boxes: &boxes, share };
-                    let look = eye.attention.choose(at, size, &verdict, &predicted);
+                    let look = eye.attention.choose(at, size, &verdict, eye.tracker.predicted(at));
                     looked.clear();
                     looked.extend(look.all(size));
                     let mut pixels = Some(frame);
                     if looked.is_empty() {
                         eye.tracker.still(at);
                         Ledger::count(&ledger.still);
-                        pixels = pixels.and_then(|f| frame_free.try_send(f).err()).and(None);
+                        if let Some(frame) = pixels.take() {
+                            // A full channel means that there are frames enough.
+                            let _ = frame_free.try_send(frame);
+                        }
                     } else {
                         let result = match &pixels {
                             Some(frame) => {
-                                let _turn = self.turn.as_ref().map(|t| t.lock().unwrap_or_else(PoisonError::into_inner));
+                                let _turn =
+                                    self.turn.as_ref().map(|t| t.lock().unwrap_or_else(PoisonError::into_inner));
                                 // Below the reporting threshold a detection may still continue a track.
                                 let floor = self.score.min(crate::track::Settings::default().low_score);
                                 self.detector.detect_regions(frame, &looked, floor, &mut detections)
@@ -733,12 +737,6 @@ fn head_region(body: Box2<FramePx>, frame: Size) -> Option<Region> {
     Some(Region { x: b.x0 as u32, y: b.y0 as u32, size })
 }
 
-fn say(
-    to: &Sender<Message>,
-    camera: CameraId,
-    at: MonoNs,
-    received: MonoNs,
-    body: Body,
-) -> Result<(), DoorClosed> {
+fn say(to: &Sender<Message>, camera: CameraId, at: MonoNs, received: MonoNs, body: Body) -> Result<(), DoorClosed> {
     to.send(Message::Event(Event { camera: Some(camera), at, received, body })).map_err(|_| DoorClosed)
 }

@@ -88,18 +88,11 @@ impl Visits {
                 score: track.score,
                 bbox: track.bbox.to_unit(size),
             });
-            self.open.push(Visit {
-                id: *id,
-                no,
-                told_at: at,
-                told_box: track.bbox,
-                told_moving: track.moving,
-            });
+            self.open.push(Visit { id: *id, no, told_at: at, told_box: track.bbox, told_moving: track.moving });
         }
         for visit in &mut self.open {
             let Some(track) = tracks.iter().find(|t| t.id == visit.id && t.state == State::Confirmed) else { continue };
-            let changed =
-                track.moving != visit.told_moving || track.bbox.iou(visit.told_box) < self.settings.same_iou;
+            let changed = track.moving != visit.told_moving || track.bbox.iou(visit.told_box) < self.settings.same_iou;
             if changed && at.ms_since(visit.told_at) >= self.settings.update_every_ms {
                 say(Body::TrackUpdated {
                     track: visit.no,
