@@ -86,7 +86,7 @@ fn start(args: &RunArgs) -> Result<Exit, Failure> {
     let clock = |live: bool| if live { Clock::Live } else { Clock::Replay { start_ms } };
     let all_replay = !live.contains(&true);
     let config_sha256 = config.sha256();
-    let boot = if all_replay { boot_of_replay(&config, &config_sha256) } else { random_boot() };
+    let boot = if all_replay { boot_of_replay(&config) } else { random_boot() };
     let ledgers: Arc<[Ledger]> = cameras.iter().map(|_| Ledger::default()).collect();
     let door = Door {
         hello: Hello { models, config_sha256, cameras: hello_cameras },
@@ -236,13 +236,20 @@ fn tail(text: &str, n: usize) -> String {
     text.chars().skip(skip).collect()
 }
 
-/// The same inputs give the same name of the run: configuration and, of each file, its name, length and beginning.
-fn boot_of_replay(config: &Config, config_sha256: &str) -> u64 {
+/// The same inputs give the same name of the run: the configuration (but for how fast and with how many threads it runs,
+/// which changes nothing that is said) and, of each file, its name, length and beginning.
+fn boot_of_replay(config: &Config) -> u64 {
     /// Enough to tell two recordings apart without reading them.
     const BEGINNING: u64 = 1 << 20;
     let mut hash = sha2::Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
-    hash.update(config_sha256);
+    for setting in config.settings() {
+        let key = setting.key.as_str();
+        // A path may be spelled in several ways; the file it leads to counts.
+        if !(key.starts_with("run.") && key != "run.start") && !key.ends_with(".source") {
+            hash.update(format!("{key}={}\n", setting.value));
+        }
+    }
     for camera in &config.cameras {
         let SourceSpec::Path(path) = &camera.source else { continue };
         for file in replay::pictures(&path.to_string_lossy()).unwrap_or_else(|_| vec![path.clone()]) {
