@@ -8,27 +8,27 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 /// The repository.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A committed sample.
-pub fn sample(name: &str) -> PathBuf {
+pub(crate) fn sample(name: &str) -> PathBuf {
     root().join("samples").join(name)
 }
 
 /// The program, with a clean environment apart from where tools are found.
-pub fn porchlight() -> Command {
+pub(crate) fn porchlight() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_porchlight"));
     command.current_dir(root()).stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
     command
 }
 
 /// What a finished program left.
-pub struct Done {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl From<Output> for Done {
@@ -42,12 +42,12 @@ impl From<Output> for Done {
 }
 
 /// Runs to the end.
-pub fn run(args: &[&str]) -> Done {
+pub(crate) fn run(args: &[&str]) -> Done {
     porchlight().args(args).output().expect("the program starts").into()
 }
 
 /// Validates against the schema that the program itself prints, with a validator that is not ours.
-pub fn validator() -> &'static jsonschema::Validator {
+pub(crate) fn validator() -> &'static jsonschema::Validator {
     static VALIDATOR: OnceLock<jsonschema::Validator> = OnceLock::new();
     VALIDATOR.get_or_init(|| {
         let schema: Value = serde_json::from_str(&run(&["schema"]).stdout).expect("the schema is JSON");
@@ -56,13 +56,13 @@ pub fn validator() -> &'static jsonschema::Validator {
 }
 
 /// A stream, read and found well-formed.
-pub struct Stream {
-    pub lines: Vec<Value>,
+pub(crate) struct Stream {
+    pub(crate) lines: Vec<Value>,
 }
 
 impl Stream {
     /// Every rule of the contract that a stream can be held to without knowing what it shows.
-    pub fn read(stdout: &str) -> Self {
+    pub(crate) fn read(stdout: &str) -> Self {
         assert!(stdout.is_empty() || stdout.ends_with('\n'), "torn last line");
         let lines: Vec<Value> = stdout
             .lines()
@@ -118,24 +118,24 @@ impl Stream {
     }
 
     /// Lines of one type.
-    pub fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    pub(crate) fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         self.lines.iter().filter(move |l| l["type"] == kind)
     }
 
     /// Totals of the only camera.
-    pub fn total(&self, key: &str) -> u64 {
+    pub(crate) fn total(&self, key: &str) -> u64 {
         self.lines[self.lines.len() - 1]["totals"]["cameras"][0][key].as_u64().expect("a count")
     }
 }
 
 /// Milliseconds since the epoch of a line's `ts`.
-pub fn ms(line: &Value) -> i64 {
+pub(crate) fn ms(line: &Value) -> i64 {
     let ts: jiff::Timestamp = line["ts"].as_str().and_then(|t| t.parse().ok()).expect("RFC 3339");
     ts.as_millisecond()
 }
 
 /// What a replay must repeat byte for byte.
-pub fn repeatable(stdout: &str) -> Vec<&str> {
+pub(crate) fn repeatable(stdout: &str) -> Vec<&str> {
     let free = ["hello", "stats", "bye"].map(|t| format!("\"type\":\"{t}\""));
     stdout.lines().filter(|l| !free.iter().any(|t| l.contains(t))).collect()
 }
