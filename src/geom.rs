@@ -139,22 +139,12 @@ impl<S: Space> Box2<S> {
 
     /// The common part; empty when the boxes do not touch.
     pub fn intersection(self, other: Self) -> Self {
-        Self::from_xyxy(
-            self.x0.max(other.x0),
-            self.y0.max(other.y0),
-            self.x1.min(other.x1),
-            self.y1.min(other.y1),
-        )
+        Self::from_xyxy(self.x0.max(other.x0), self.y0.max(other.y0), self.x1.min(other.x1), self.y1.min(other.y1))
     }
 
     /// The smallest box around both.
     pub fn hull(self, other: Self) -> Self {
-        Self::from_xyxy(
-            self.x0.min(other.x0),
-            self.y0.min(other.y0),
-            self.x1.max(other.x1),
-            self.y1.max(other.y1),
-        )
+        Self::from_xyxy(self.x0.min(other.x0), self.y0.min(other.y0), self.x1.max(other.x1), self.y1.max(other.y1))
     }
 
     /// Intersection over union, 0..=1; 0 when both are empty.
