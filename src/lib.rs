@@ -2,10 +2,12 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod decode;
 pub mod detection;
 pub mod exit;
+pub mod face;
 pub mod frame;
 pub mod geom;
 pub mod labels;
