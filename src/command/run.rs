@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sha2::Digest;
 
+use super::Failure;
 use crate::cli::{Pace, RunArgs};
 use crate::config::{CameraConfig, Config, SourceSpec};
 use crate::decode::Limits;
@@ -26,38 +27,21 @@ use crate::source::pace::Pace as Paced;
 use crate::source::{FrameSource, SourceError, replay};
 use crate::watch::Meter;
 
-/// Why a run could not begin.
-struct Failure {
-    exit: Exit,
-    line: String,
-}
-
 fn failure(exit: Exit, line: impl std::fmt::Display) -> Failure {
-    Failure { exit, line: line.to_string() }
+    Failure::new(exit, line.to_string())
 }
 
-/// Runs until the sources end, a signal comes, or the reader of stdout goes. Returns the exit code; every complaint is on
-/// stderr already.
-pub fn run(args: &RunArgs) -> Exit {
-    match start(args) {
-        Ok(exit) => exit,
-        Err(f) => {
-            eprintln!("porchlight: {}", f.line);
-            f.exit
-        }
-    }
-}
-
-fn start(args: &RunArgs) -> Result<Exit, Failure> {
-    let config = Config::load(args).map_err(|e| failure(Exit::Usage, e))?;
+/// Runs until the sources end, a signal comes, or the reader of stdout goes.
+pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let config = Config::load(args)?;
     let stop = Arc::new(AtomicBool::new(false));
     listen_for_signals(&stop).map_err(|e| failure(Exit::Internal, format_args!("signals: {e}")))?;
 
     // Models before cameras: a wrong card must not cost the wait for a device.
-    let runtime = Runtime::load().map_err(|e| failure(Exit::Model, e))?;
+    let runtime = Runtime::load()?;
     let threads = config.run.thread_count();
     let mut labels = Labels::default();
-    let load = |name: &str| card::find(name).and_then(|dir| Card::load(&dir)).map_err(|e| failure(Exit::Model, e));
+    let load = |name: &str| card::find(name).and_then(|dir| Card::load(&dir));
     let objects_card = load(&config.objects.model)?;
     let faces_wanted = config.cameras.is_empty() || config.cameras.iter().any(|c| c.faces);
     let faces_card = if faces_wanted { Some(load(&config.faces.detector)?) } else { None };
@@ -69,10 +53,10 @@ fn start(args: &RunArgs) -> Result<Exit, Failure> {
         Ok::<_, crate::model::ModelError>(detector)
     };
     let object_score = config.objects.score.unwrap_or(objects_card.score);
-    let objects = detector(objects_card, threads, &mut labels).map_err(|e| failure(Exit::Model, e))?;
+    let objects = detector(objects_card, threads, &mut labels)?;
     let faces = match faces_card {
         // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
-        Some(card) => Some(detector(card, 1, &mut labels).map_err(|e| failure(Exit::Model, e))?),
+        Some(card) => Some(detector(card, 1, &mut labels)?),
         None => None,
     };
     let face_class = labels.intern(FACE);
