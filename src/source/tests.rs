@@ -36,8 +36,11 @@ fn with_segment(jpeg: &[u8], marker: u8, payload: &[u8]) -> Vec<u8> {
     [&jpeg[..2], &[0xff, marker], &length, payload, &jpeg[2..]].concat()
 }
 
-/// What a source gave: frames' bytes (or the reason for a skip) in order, and how it ended.
-fn drain(source: &mut dyn FrameSource) -> (Vec<Result<Vec<u8>, String>>, Result<(), SourceError>) {
+/// Frames' bytes (or the reason for a skip) in order, and how the source ended.
+type Drained = (Vec<Result<Vec<u8>, String>>, Result<(), SourceError>);
+
+/// Everything that a source gives.
+fn drain(source: &mut dyn FrameSource) -> Drained {
     let mut got = Vec::new();
     let mut seq = 0;
     let mut buffer = Vec::new();
@@ -71,11 +74,11 @@ fn drain(source: &mut dyn FrameSource) -> (Vec<Result<Vec<u8>, String>>, Result<
     }
 }
 
-fn mjpeg(bytes: &[u8]) -> (Vec<Result<Vec<u8>, String>>, Result<(), SourceError>) {
+fn mjpeg(bytes: &[u8]) -> Drained {
     drain(&mut MjpegSource::new("x.mjpeg", bytes, Ticker::new(CameraId(0), Rate::DEFAULT), 1 << 20))
 }
 
-fn y4m(bytes: &[u8]) -> (Vec<Result<Vec<u8>, String>>, Result<(), SourceError>) {
+fn y4m(bytes: &[u8]) -> Drained {
     drain(&mut Y4mSource::new("x.y4m", bytes, CameraId(0), None, Limits::default()))
 }
 
@@ -308,7 +311,7 @@ fn a_y4m_cut_anywhere_gives_what_was_whole() {
         let (got, end) = y4m(&stream[..cut]);
         let whole = cut.saturating_sub(header) / 14;
         assert_eq!(got.iter().filter(|frame| frame.is_ok()).count(), whole, "cut at {cut}");
-        let partial = cut > header && (cut - header) % 14 != 0;
+        let partial = cut > header && !(cut - header).is_multiple_of(14);
         assert_eq!(got.iter().filter(|frame| frame.is_err()).count(), usize::from(partial), "cut at {cut}");
         assert_eq!(end.is_ok(), whole > 0, "cut at {cut}: {end:?}");
     }
@@ -485,7 +488,7 @@ fn what_cannot_be_a_source_is_refused_in_one_line() {
     assert!(open_line(Path::new("/dev/null")).contains("found a character device"));
     // Root reads everything; elsewhere a file without permission is an error with its fix.
     let secret = folder.path().join("secret.jpg");
-    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::File::open(&secret).is_err() {
         assert!(open_line(&secret).contains("make it readable"));
     }
