@@ -17,7 +17,7 @@ use crate::event::line::Names;
 use crate::exit::Exit;
 use crate::flow::Ledger;
 use crate::frame::{CameraId, PixelFormat};
-use crate::labels::{FACE, Labels};
+use crate::labels::{Labels, PERSON};
 use crate::model::card::{self, Card};
 use crate::model::detector::Detector;
 use crate::model::infer::Runtime;
@@ -59,7 +59,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         Some(card) => Some(detector(card, 1, &mut labels)?),
         None => None,
     };
-    let face_class = labels.intern(FACE);
+    let person_class = labels.id(PERSON);
 
     let (cameras, hello_cameras) = open_all(&config, &labels, &stop)?;
     if stop.load(Ordering::Acquire) && cameras.is_empty() {
@@ -88,7 +88,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         objects,
         object_score,
         faces,
-        face_class,
+        person_class,
         one_at_a_time: threads == 1,
         stats_every: Duration::from_secs(config.output.stats_every_s.into()),
         stop,
@@ -99,6 +99,13 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         _ if outcome.panicked => Exit::Internal,
         Ended::Failed(e) => return Err(failure(Exit::Internal, format_args!("stdout: cannot be written: {e}"))),
         Ended::ReaderGone => Exit::Done,
+        Ended::Complete if outcome.nothing_decodable.is_some() => {
+            let name = outcome.nothing_decodable.unwrap_or_default();
+            return Err(failure(
+                Exit::Source,
+                format_args!("camera '{name}': not one of its frames is a picture: see `undecodable` in the last line"),
+            ));
+        }
         Ended::Complete if outcome.model_failed => Exit::Model,
         Ended::Complete if outcome.source_failed => Exit::Source,
         Ended::Complete => Exit::Done,
@@ -134,7 +141,7 @@ fn open_all(
             .unwrap_or("camera")
             .to_owned();
         hello.push(describe(&name, source.info()));
-        cameras.push(Camera { name, source: Box::new(source), wanted: None, faces: true });
+        cameras.push(Camera { name, source: Box::new(source), wanted: None, faces: true, single: false });
     }
     for (index, camera) in config.cameras.iter().enumerate() {
         let id = CameraId(index as u8);
@@ -163,7 +170,11 @@ fn open_all(
             Err(e) => return Err(source_failure(&e)),
         };
         hello.push(describe(&camera.name, source.info()));
-        cameras.push(Camera { name: camera.name.clone(), source, wanted, faces: camera.faces });
+        let single = match &camera.source {
+            SourceSpec::Path(path) => replay::pictures(&path.to_string_lossy()).is_ok_and(|p| p.len() == 1),
+            _ => false,
+        } && source.info().format == PixelFormat::Still;
+        cameras.push(Camera { name: camera.name.clone(), source, wanted, faces: camera.faces, single });
     }
     Ok((cameras, hello))
 }
