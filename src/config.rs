@@ -18,6 +18,7 @@ use sha2::Digest;
 use toml::Spanned;
 
 use crate::cli::{FPS, Format, Pace, RunArgs, THREADS, Typed};
+use crate::frame::PixelFormat;
 use crate::geom::Size;
 use crate::model::card::{hex, toml_line};
 
@@ -105,6 +106,17 @@ pub enum CameraFormat {
 }
 
 impl CameraFormat {
+    /// What to ask a device for; `None`: whatever suits best.
+    pub const fn pixel_format(self) -> Option<PixelFormat> {
+        match self {
+            Self::Auto => None,
+            Self::Mjpg => Some(PixelFormat::Mjpg),
+            Self::Yuyv => Some(PixelFormat::Yuyv),
+            Self::Nv12 => Some(PixelFormat::Nv12),
+            Self::Grey => Some(PixelFormat::Grey),
+        }
+    }
+
     /// The words of the configuration, in the order of the variants.
     const WORDS: [(&'static str, Self); 5] =
         [("auto", Self::Auto), ("mjpg", Self::Mjpg), ("yuyv", Self::Yuyv), ("nv12", Self::Nv12), ("grey", Self::Grey)];

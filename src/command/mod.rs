@@ -110,7 +110,11 @@ fn dispatch(invocation: Invocation) -> Result<Exit, Failure> {
         Invocation::Run(args) => run::run(&args),
         Invocation::Detect(args) => detect::run(&args),
         Invocation::Models(args) => models::run(&args),
-        Invocation::Schema => Err(Failure::new(Exit::Usage, "schema: not built yet")),
+        Invocation::Schema => {
+            let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
+            text.push('\n');
+            Printer::new().print(&text).map(|()| Exit::Done)
+        }
         Invocation::Explain(args) => {
             let text = Config::load(&args)?.explain();
             Printer::new().print(&text).map(|()| Exit::Done)

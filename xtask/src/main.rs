@@ -92,7 +92,7 @@ fn dispatch(args: &[String]) -> Result {
 fn help() {
     eprintln!("usage: cargo xtask CHORE [OPTIONS]\n");
     for Chore { name, args, help, .. } in CHORES {
-        eprintln!("  {:<34} {help}", format!("{name} {args}"));
+        eprintln!("  {:<46} {help}", format!("{name} {args}"));
     }
 }
 

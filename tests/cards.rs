@@ -1,7 +1,11 @@
 //! Model cards, good and bad.
 
-use super::*;
+use std::path::PathBuf;
+use std::process::Command;
+
 use sha2::Digest;
+
+use crate::support::{assert_refused, porchlight, root, sample, stderr, stdout};
 
 /// A copy of the models folder with one model in it, and what its card says.
 struct Copy {

@@ -1,6 +1,9 @@
 //! The configuration file, through `config --explain`.
 
-use super::*;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{assert_refused, porchlight, stderr, stdout};
 
 const GOOD: &str = r#"
 [[camera]]
@@ -187,15 +190,15 @@ fn files_that_are_no_configuration_are_refused() {
 
 #[test]
 fn flags_that_nothing_obeys_are_refused() {
-    let explain = |flags: &[&str]| {
+    let flags_only = |flags: &[&str]| {
         let mut command = porchlight();
         command.args(["config", "--explain"]).args(flags);
         command
     };
-    assert_refused(&mut explain(&["--start", "2024-05-01T12:00:00Z"]), 2, &["--start", "file source"]);
-    assert_refused(&mut explain(&["--camera", "/dev/video0", "--pace", "fast"]), 2, &["--pace", "file source"]);
+    assert_refused(&mut flags_only(&["--start", "2024-05-01T12:00:00Z"]), 2, &["--start", "file source"]);
+    assert_refused(&mut flags_only(&["--camera", "/dev/video0", "--pace", "fast"]), 2, &["--pace", "file source"]);
     let folder = tempfile::tempdir().expect("a folder");
     let two = "[[camera]]\nname='a'\nsource='x'\n[[camera]]\nname='b'\nsource='y'\n";
-    let mut command = super::config::explain(folder.path(), two.as_bytes());
+    let mut command = explain(folder.path(), two.as_bytes());
     assert_refused(command.args(["--source", "z"]), 2, &["2 [[camera]]", "one place"]);
 }

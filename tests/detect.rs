@@ -1,7 +1,10 @@
 //! `detect`: pictures in, boxes out.
 
-use super::*;
+use std::process::Output;
+
 use serde_json::Value;
+
+use crate::support::{assert_refused, porchlight, sample, stderr, stdout};
 
 fn lines(output: &Output) -> Vec<Value> {
     stdout(output).lines().map(|l| serde_json::from_str(l).expect("a JSON line")).collect()

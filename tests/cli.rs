@@ -1,6 +1,6 @@
 //! The command line.
 
-use super::*;
+use crate::support::{assert_refused, porchlight, stderr, stdout};
 
 #[test]
 fn help_names_every_command_and_exits_0() {

@@ -1,0 +1,496 @@
+//! The door: the only user of stdout.
+//!
+//! One thread receives events over a bounded queue and writes one line for each, whole, with one call. A reader that is slow
+//! makes the queue full and thereby stalls the stage before it; events are never lost, frames are (at the capture slot, where
+//! they are counted). The cap on output bytes touches only `track.updated`: such a line waits, the next one of the same track
+//! takes its place, and `dropped` says how many gave way. The cap is kept on the stream's own clock, so that a replay gives
+//! the same lines on any machine.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::event::line::{Hex64, Kind, Line, Names, Ratio, UtcMs};
+use crate::event::{Body, ByeReason, DropCause, Event, MAX_LINE, TrackNo, VERSION};
+use crate::flow::{Counts, Ledger};
+use crate::frame::{CameraId, MonoNs};
+use crate::watch::{self, Latencies, Meter};
+
+/// What the last stage sends to the door.
+#[derive(Debug)]
+pub enum Message {
+    /// Something happened.
+    Event(Event),
+    /// Time for a `stats` line; the latencies of the frames since the last one.
+    Stats {
+        /// Stream time.
+        at: MonoNs,
+        /// Capture to decision.
+        latencies: Box<Latencies>,
+    },
+    /// The last line; sent once.
+    Bye {
+        /// Stream time.
+        at: MonoNs,
+        /// Why.
+        reason: ByeReason,
+        /// Capture to decision since the last `stats`.
+        latencies: Box<Latencies>,
+    },
+}
+
+/// How stream time becomes UTC.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    /// A file begins at this UTC time, in milliseconds since 1970.
+    Replay {
+        /// The time of stream time 0.
+        start_ms: i64,
+    },
+    /// Stream time is this machine's monotonic clock.
+    Live,
+}
+
+impl Clock {
+    fn utc(self, at: MonoNs) -> UtcMs {
+        let ms = i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX);
+        match self {
+            Self::Replay { start_ms } => UtcMs(start_ms.saturating_add(ms)),
+            // Through both clocks as they stand now: after a step of the wall clock new lines are right at once.
+            Self::Live => {
+                let age = i64::try_from(watch::now().0 / 1_000_000).unwrap_or(i64::MAX).saturating_sub(ms);
+                UtcMs(watch::utc_ms().saturating_sub(age))
+            }
+        }
+    }
+}
+
+/// A model, as `hello` names it.
+#[derive(Clone, Debug)]
+pub struct HelloModel {
+    /// Its name.
+    pub name: String,
+    /// Hash of its weights.
+    pub sha256: String,
+}
+
+/// A camera, as `hello` names it.
+#[derive(Clone, Debug)]
+pub struct HelloCamera {
+    /// Its name.
+    pub name: String,
+    /// Path or device.
+    pub source: String,
+    /// Columns; 0 when only the frames will tell.
+    pub width: u64,
+    /// Rows; 0 when only the frames will tell.
+    pub height: u64,
+    /// Nominal frames a second.
+    pub fps: f64,
+    /// Pixel format.
+    pub format: &'static str,
+}
+
+/// What the first line says; known before the first frame.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// Models in use.
+    pub models: Vec<HelloModel>,
+    /// Hash of the effective configuration.
+    pub config_sha256: String,
+    /// Cameras in the order of their ids.
+    pub cameras: Vec<HelloCamera>,
+}
+
+/// Everything the door needs.
+pub struct Door {
+    /// First line.
+    pub hello: Hello,
+    /// Tables of names.
+    pub names: Names,
+    /// Stream time to UTC, of each camera.
+    pub clocks: Vec<Clock>,
+    /// The same for lines about the run as a whole.
+    pub clock: Clock,
+    /// Identifies this run.
+    pub boot: u64,
+    /// Leaves `age_ms` out.
+    pub deterministic: bool,
+    /// Bytes a second and camera that `track.updated` must fit in.
+    pub bytes_per_second: u64,
+    /// One per camera.
+    pub ledgers: Arc<[Ledger]>,
+    /// Cost of this process.
+    pub meter: Meter,
+}
+
+/// How the writing ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Everything was written.
+    Complete,
+    /// The reader closed the pipe.
+    ReaderGone,
+    /// Writing failed.
+    Failed(io::Error),
+}
+
+/// Bytes that may be written at once after a quiet time.
+const BURST: u64 = 32 * 1024;
+
+/// A token bucket on stream time.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    level: u64,
+    filled_at: MonoNs,
+}
+
+impl Bucket {
+    fn refill(&mut self, at: MonoNs, per_second: u64) {
+        let ms = at.ms_since(self.filled_at);
+        if ms > 0 {
+            self.level = self.level.saturating_add(per_second.saturating_mul(ms) / 1000).min(BURST);
+            self.filled_at = at;
+        }
+    }
+}
+
+struct Writer<'a, W> {
+    door: &'a Door,
+    out: W,
+    line: Line,
+    seq: u64,
+    bytes_out: u64,
+    buckets: Vec<Bucket>,
+    /// `track.updated` that wait for the cap, newest of each track.
+    waiting: BTreeMap<(CameraId, TrackNo), Event>,
+    given_way: Vec<u64>,
+    began: Instant,
+    last_stats: Instant,
+    last_cpu: Duration,
+    last_counts: Vec<Counts>,
+    all_latencies: Latencies,
+}
+
+/// Writes until the stages before have ended. `out` is stdout, or a buffer in tests; `gone` tells, when asked now and then
+/// while nothing happens, whether the reader has left.
+pub fn run<W: Write>(door: &Door, messages: &Receiver<Message>, out: W, gone: impl Fn() -> bool) -> Ended {
+    let cameras = door.names.cameras().len();
+    let mut writer = Writer {
+        door,
+        out,
+        line: Line::new(),
+        seq: 0,
+        bytes_out: 0,
+        buckets: vec![Bucket { level: BURST, filled_at: MonoNs(0) }; cameras],
+        waiting: BTreeMap::new(),
+        given_way: vec![0; cameras],
+        began: Instant::now(),
+        last_stats: Instant::now(),
+        last_cpu: Duration::ZERO,
+        last_counts: vec![Counts::default(); cameras],
+        all_latencies: Latencies::default(),
+    };
+    match writer.all(messages, gone) {
+        Ok(true) => Ended::Complete,
+        Ok(false) => Ended::ReaderGone,
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ended::ReaderGone,
+        Err(e) => Ended::Failed(e),
+    }
+}
+
+impl<W: Write> Writer<'_, W> {
+    fn all(&mut self, messages: &Receiver<Message>, gone: impl Fn() -> bool) -> io::Result<bool> {
+        self.hello()?;
+        loop {
+            match messages.recv_timeout(Duration::from_secs(1)) {
+                Ok(Message::Event(event)) => self.event(event)?,
+                Ok(Message::Stats { at, latencies }) => self.stats(at, &latencies)?,
+                Ok(Message::Bye { at, reason, latencies }) => {
+                    self.let_waiting_out(at, true)?;
+                    self.bye(at, reason, &latencies)?;
+                }
+                Err(RecvTimeoutError::Timeout) if gone() => return Ok(false),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(true),
+            }
+        }
+    }
+
+    /// Header fields, in the contract's order.
+    fn begin(&mut self, kind: Kind, ts: UtcMs, camera: Option<CameraId>) {
+        let door = self.door;
+        self.line.clear();
+        self.line
+            .field("v", VERSION)
+            .field("boot", Hex64(door.boot))
+            .field("seq", self.seq)
+            .field("type", kind)
+            .field("ts", ts)
+            .nullable("camera", camera.map(|c| door.names.camera(c)));
+    }
+
+    fn write(&mut self) -> io::Result<usize> {
+        let bytes = self.line.finish();
+        self.out.write_all(bytes)?;
+        self.out.flush()?;
+        self.seq += 1;
+        self.bytes_out += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn hello(&mut self) -> io::Result<()> {
+        let ts = match self.door.clock {
+            Clock::Replay { .. } => self.door.clock.utc(MonoNs(0)),
+            Clock::Live => UtcMs(watch::utc_ms()),
+        };
+        self.begin(Kind::HELLO, ts, None);
+        let hello = &self.door.hello;
+        self.line
+            .text_before_frames("version", env!("CARGO_PKG_VERSION"))
+            .objects("models", &hello.models, |l, m| {
+                l.text_before_frames("name", &m.name).text_before_frames("sha256", &m.sha256);
+            })
+            .text_before_frames("config_sha256", &hello.config_sha256)
+            .object("seal", |l| {
+                l.text_before_frames("state", "off")
+                    .field("landlock_abi", 0u64)
+                    .text_before_frames("seccomp", "off")
+                    .text_before_frames("network", "allowed")
+                    .text_before_frames("files", "allowed");
+            })
+            .objects("cameras", &hello.cameras, |l, c| {
+                l.text_before_frames("name", &c.name)
+                    .text_before_frames("source", &c.source)
+                    .field("width", c.width)
+                    .field("height", c.height)
+                    .field("fps", Ratio(c.fps))
+                    .text_before_frames("format", c.format);
+            });
+        self.write()?;
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event) -> io::Result<()> {
+        self.let_waiting_out(event.at, false)?;
+        let camera = event.camera.filter(|c| usize::from(c.0) < self.buckets.len());
+        match (event.body, camera) {
+            (Body::TrackUpdated { track, .. }, Some(camera)) => {
+                let index = usize::from(camera.0);
+                if self.buckets[index].level < MAX_LINE as u64 {
+                    if self.waiting.insert((camera, track), event).is_some() {
+                        self.given_way[index] += 1;
+                    }
+                    return Ok(());
+                }
+            }
+            (Body::TrackLeft { track, .. }, Some(camera)) => {
+                // A waiting update of a track that has left says nothing any more.
+                if self.waiting.remove(&(camera, track)).is_some() {
+                    self.given_way[usize::from(camera.0)] += 1;
+                }
+            }
+            _ => {}
+        }
+        self.put(event)
+    }
+
+    /// Writes the updates that the cap held back, as far as it allows now.
+    fn let_waiting_out(&mut self, at: MonoNs, all: bool) -> io::Result<()> {
+        let per_second = self.door.bytes_per_second;
+        for index in 0..self.buckets.len() {
+            self.buckets[index].refill(at, per_second);
+            let camera = CameraId(index as u8);
+            let room = |writer: &Self| all || writer.buckets[index].level >= 2 * MAX_LINE as u64;
+            if self.given_way[index] > 0 && room(self) {
+                let count = std::mem::take(&mut self.given_way[index]);
+                let body = Body::Dropped { count, cause: DropCause::OutputCap };
+                self.put(Event { camera: Some(camera), at, received: at, body })?;
+            }
+            while room(self)
+                && let Some((&key, &event)) =
+                    self.waiting.range((camera, TrackNo(0))..=(camera, TrackNo(u32::MAX))).next()
+            {
+                self.waiting.remove(&key);
+                self.put(event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, event: Event) -> io::Result<()> {
+        let door = self.door;
+        let clock = event.camera.and_then(|c| door.clocks.get(usize::from(c.0))).unwrap_or(&door.clock);
+        self.begin(Kind::of(&event.body), clock.utc(event.at), event.camera);
+        let age = (!door.deterministic).then(|| watch::now().ms_since(event.received));
+        let line = &mut self.line;
+        let mut aged = false;
+        match event.body {
+            Body::CameraOnline { reason, attempt } => {
+                line.field("reason", reason).field("attempt", attempt).field("retry_ms", 0u64);
+            }
+            Body::CameraOffline { reason, attempt, retry_ms } | Body::CameraDegraded { reason, attempt, retry_ms } => {
+                line.field("reason", reason).field("attempt", attempt).field("retry_ms", retry_ms);
+            }
+            Body::TrackAppeared { track, label, score, bbox } => {
+                aged = true;
+                line.field("track", track)
+                    .field("label", door.names.label(label))
+                    .field("score", score)
+                    .field("box", bbox);
+            }
+            Body::TrackUpdated { track, label, score, bbox, moving } => {
+                aged = true;
+                line.field("track", track)
+                    .field("label", door.names.label(label))
+                    .field("score", score)
+                    .field("box", bbox)
+                    .field("moving", moving);
+            }
+            Body::TrackLeft { track, label, bbox, dwell_ms, reason } => {
+                line.field("track", track)
+                    .field("label", door.names.label(label))
+                    .field("box", bbox)
+                    .field("dwell_ms", dwell_ms)
+                    .field("reason", reason);
+            }
+            Body::Dropped { count, cause } => {
+                line.field("count", count).field("cause", cause);
+            }
+            Body::Fault { part, reason, restarted } => {
+                line.field("part", part).field("reason", reason).field("restarted", restarted);
+            }
+        }
+        if let (true, Some(age)) = (aged, age) {
+            line.field("age_ms", age);
+        }
+        let bytes = self.write()? as u64;
+        if let Some(bucket) = event.camera.and_then(|c| self.buckets.get_mut(usize::from(c.0))) {
+            bucket.level = bucket.level.saturating_sub(bytes);
+        }
+        Ok(())
+    }
+
+    fn stats(&mut self, at: MonoNs, latencies: &Latencies) -> io::Result<()> {
+        self.let_waiting_out(at, false)?;
+        let interval = self.last_stats.elapsed();
+        let cpu = self.door.meter.cpu();
+        let now: Vec<Counts> = self.door.ledgers.iter().map(Ledger::counts).collect();
+        let entries: Vec<Entry> = now
+            .iter()
+            .zip(&self.last_counts)
+            .enumerate()
+            .map(|(i, (now, before))| Entry::new(Some(CameraId(i as u8)), *now, now.since(before), interval))
+            .collect();
+        let ts = self.door.clock.utc(at);
+        let cost = self.cost(interval, cpu.saturating_sub(self.last_cpu), latencies);
+        let mut rest = &entries[..];
+        while !rest.is_empty() {
+            // As many cameras as fit into one line; the others get lines of their own.
+            let mut take = rest.len();
+            loop {
+                self.begin(Kind::STATS, ts, None);
+                cost.put(&mut self.line, &self.door.names, &rest[..take]);
+                if take == 1 || self.line.len() + 2 <= MAX_LINE {
+                    break;
+                }
+                take -= 1;
+            }
+            self.write()?;
+            rest = &rest[take..];
+        }
+        self.all_latencies.absorb(latencies);
+        (self.last_stats, self.last_cpu, self.last_counts) = (Instant::now(), cpu, now);
+        Ok(())
+    }
+
+    fn bye(&mut self, at: MonoNs, reason: ByeReason, latencies: &Latencies) -> io::Result<()> {
+        self.all_latencies.absorb(latencies);
+        let interval = self.began.elapsed();
+        let cost = self.cost(interval, self.door.meter.cpu(), &self.all_latencies);
+        let counts: Vec<Counts> = self.door.ledgers.iter().map(Ledger::counts).collect();
+        let entry = |(i, c): (usize, &Counts)| Entry::new(Some(CameraId(i as u8)), *c, *c, interval);
+        let each: Vec<Entry> = counts.iter().enumerate().map(entry).collect();
+        let sum = counts.iter().fold(Counts::default(), |sum, c| sum.plus(c));
+        // One line must hold it: where there are too many cameras for that, their sum stands for them, without a name.
+        for entries in [&each[..], &[Entry::new(None, sum, sum, interval)]] {
+            self.begin(Kind::BYE, self.door.clock.utc(at), None);
+            self.line.field("reason", reason).object("totals", |l| cost.put(l, &self.door.names, entries));
+            if self.line.len() + 2 <= MAX_LINE {
+                break;
+            }
+        }
+        self.write()?;
+        Ok(())
+    }
+
+    fn cost(&self, interval: Duration, cpu: Duration, latencies: &Latencies) -> Cost {
+        Cost {
+            interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+            latency: [0.5, 0.9, 0.99].map(|p| latencies.percentile_ms(p)),
+            rss_bytes: self.door.meter.rss_bytes(),
+            cpu: cpu.as_secs_f64() / interval.as_secs_f64().max(1e-3),
+            temp_c: self.door.meter.temp_c(),
+            bytes_out: self.bytes_out,
+        }
+    }
+}
+
+/// One camera's part of a `stats` line.
+struct Entry {
+    camera: Option<CameraId>,
+    total: Counts,
+    fps_in: f64,
+    fps_done: f64,
+}
+
+impl Entry {
+    fn new(camera: Option<CameraId>, total: Counts, recent: Counts, interval: Duration) -> Self {
+        let seconds = interval.as_secs_f64().max(1e-3);
+        let done = recent.still + recent.inferred + recent.failed;
+        Self { camera, total, fps_in: recent.captured as f64 / seconds, fps_done: done as f64 / seconds }
+    }
+}
+
+/// What a run costs, apart from its cameras.
+struct Cost {
+    interval_ms: u64,
+    latency: [f64; 3],
+    rss_bytes: u64,
+    /// Cores.
+    cpu: f64,
+    temp_c: Option<f64>,
+    bytes_out: u64,
+}
+
+impl Cost {
+    fn put(&self, line: &mut Line, names: &Names, entries: &[Entry]) {
+        line.field("interval_ms", self.interval_ms)
+            .objects("cameras", entries, |l, e| {
+                l.nullable("name", e.camera.map(|c| names.camera(c)))
+                    .field("fps_in", Ratio(e.fps_in))
+                    .field("fps_done", Ratio(e.fps_done))
+                    .field("captured", e.total.captured)
+                    .field("displaced", e.total.displaced)
+                    .field("undecodable", e.total.undecodable)
+                    .field("still", e.total.still)
+                    .field("inferred", e.total.inferred)
+                    .field("failed", e.total.failed)
+                    .field("driver_gaps", e.total.driver_gaps);
+            })
+            .object("latency_ms", |l| {
+                l.field("p50", Ratio(self.latency[0]))
+                    .field("p90", Ratio(self.latency[1]))
+                    .field("p99", Ratio(self.latency[2]));
+            })
+            .field("rss_bytes", self.rss_bytes)
+            .field("cpu", Ratio(self.cpu));
+        if let Some(t) = self.temp_c {
+            line.field("temp_c", Ratio(t));
+        }
+        line.field("bytes_out", self.bytes_out);
+    }
+}

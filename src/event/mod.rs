@@ -1,0 +1,242 @@
+//! The door is too narrow for a picture.
+//!
+//! An [`Event`] is `Copy + 'static` and small: it owns no heap and borrows no frame, so nothing in it can hold pixels, text or
+//! an embedding. Labels and names are ids, resolved against tables when a line is written ([`line`]); what can be written is
+//! closed by the sealed trait [`line::Field`]. [`schema`] declares the same shapes for consumers. This module may not import
+//! frames, faces or models.
+
+pub mod line;
+pub mod schema;
+
+use crate::detection::{ClassId, Score};
+use crate::frame::{CameraId, MonoNs};
+use crate::geom::{Box2, Unit};
+
+/// Version of the event format: the `v` of every line. It changes when a consumer could break.
+pub const VERSION: u64 = 1;
+
+/// Longest line with its newline, in bytes; only `hello` may be longer.
+pub const MAX_LINE: usize = 1024;
+
+/// Most cameras of a run.
+pub const MAX_CAMERAS: usize = 16;
+
+/// The `track` of events: counted from 1 over the whole run, unique in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrackNo(pub u32);
+
+/// A closed set of words; the only text besides labels and names that an event can carry.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+        impl $name {
+            /// Every word, for the schema.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+            /// As printed.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+words! {
+    /// Why a camera changed its state.
+    CameraReason {
+        /// It delivers for the first time.
+        Started = "started",
+        /// It delivers again.
+        Recovered = "recovered",
+        /// The file or stream has ended.
+        EndOfStream = "end_of_stream",
+        /// The run is being stopped.
+        Shutdown = "shutdown",
+        /// The device is gone.
+        Unplugged = "unplugged",
+        /// The device or file cannot be opened.
+        OpenFailed = "open_failed",
+        /// The device answers with errors.
+        DeviceError = "device_error",
+        /// No frame for longer than allowed.
+        Stalled = "stalled",
+        /// Frames arrive that cannot be decoded.
+        Undecodable = "undecodable",
+        /// The stream breaks its own format; what was read counts.
+        StreamBroken = "stream_broken",
+    }
+}
+
+words! {
+    /// Why a track left.
+    LeftReason {
+        /// Looked for and not found.
+        Lost = "lost",
+        /// Its camera stopped delivering.
+        CameraOffline = "camera_offline",
+        /// The run ended.
+        Shutdown = "shutdown",
+    }
+}
+
+words! {
+    /// Why lines gave way.
+    DropCause {
+        /// The cap on output bytes per second.
+        OutputCap = "output_cap",
+    }
+}
+
+words! {
+    /// A part of the program that can fail.
+    Part {
+        /// The detector of objects.
+        Objects = "objects",
+        /// The detector of faces.
+        Faces = "faces",
+        /// The process that sees pixels.
+        Eye = "eye",
+    }
+}
+
+words! {
+    /// How a part failed.
+    FaultReason {
+        /// Inference returned an error.
+        InferenceFailed = "inference_failed",
+        /// It ended without being asked to.
+        Died = "died",
+        /// It did not answer in time.
+        Hung = "hung",
+    }
+}
+
+words! {
+    /// Why the run ended.
+    ByeReason {
+        /// Every source has ended.
+        EndOfStream = "end_of_stream",
+        /// SIGINT or SIGTERM.
+        Signal = "signal",
+        /// A part failed that the run cannot do without.
+        Fault = "fault",
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Body {
+    /// A camera delivers.
+    CameraOnline {
+        /// Why.
+        reason: CameraReason,
+        /// Which attempt to open it succeeded, from 1.
+        attempt: u32,
+    },
+    /// A camera does not deliver.
+    CameraOffline {
+        /// Why.
+        reason: CameraReason,
+        /// Attempts to open it so far.
+        attempt: u32,
+        /// When the next attempt will be made; 0 for none.
+        retry_ms: u32,
+    },
+    /// A camera delivers worse than it should.
+    CameraDegraded {
+        /// Why.
+        reason: CameraReason,
+        /// Attempts to open it so far.
+        attempt: u32,
+        /// When the next attempt will be made; 0 for none.
+        retry_ms: u32,
+    },
+    /// A track is confirmed; once for each.
+    TrackAppeared {
+        /// Which.
+        track: TrackNo,
+        /// What it is.
+        label: ClassId,
+        /// How sure.
+        score: Score,
+        /// Where.
+        bbox: Box2<Unit>,
+    },
+    /// It changed in a way that matters.
+    TrackUpdated {
+        /// Which.
+        track: TrackNo,
+        /// What it is.
+        label: ClassId,
+        /// How sure.
+        score: Score,
+        /// Where.
+        bbox: Box2<Unit>,
+        /// Whether it moves.
+        moving: bool,
+    },
+    /// It is gone; exactly once for each that appeared.
+    TrackLeft {
+        /// Which.
+        track: TrackNo,
+        /// What it was.
+        label: ClassId,
+        /// Where it was last seen.
+        bbox: Box2<Unit>,
+        /// From the first to the last frame it was seen in.
+        dwell_ms: u64,
+        /// Why.
+        reason: LeftReason,
+    },
+    /// Lines gave way to the output cap.
+    Dropped {
+        /// How many.
+        count: u64,
+        /// Why.
+        cause: DropCause,
+    },
+    /// A part failed.
+    Fault {
+        /// Which.
+        part: Part,
+        /// How.
+        reason: FaultReason,
+        /// Whether it was replaced.
+        restarted: bool,
+    },
+}
+
+impl Body {
+    /// The `type` of the line.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::CameraOnline { .. } => "camera.online",
+            Self::CameraOffline { .. } => "camera.offline",
+            Self::CameraDegraded { .. } => "camera.degraded",
+            Self::TrackAppeared { .. } => "track.appeared",
+            Self::TrackUpdated { .. } => "track.updated",
+            Self::TrackLeft { .. } => "track.left",
+            Self::Dropped { .. } => "dropped",
+            Self::Fault { .. } => "fault",
+        }
+    }
+}
+
+/// One line to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Event {
+    /// Whose; `None` for the run as a whole.
+    pub camera: Option<CameraId>,
+    /// Capture time of the frame it is about, on the stream's clock.
+    pub at: MonoNs,
+    /// When that frame reached us, on this machine's monotonic clock: `age_ms` is measured from here.
+    pub received: MonoNs,
+    /// What happened.
+    pub body: Body,
+}
+
+/// Nothing with a lifetime or a destructor gets in, and nothing large.
+const fn assert_narrow<T: Copy + 'static>() {}
+const _: () = assert_narrow::<Event>();
+const _: () = assert!(size_of::<Event>() <= 80, "an event must stay small");

@@ -1,0 +1,547 @@
+//! What moved: a verdict and boxes. Pure.
+//!
+//! A frame is shrunk to a plane of luma cells (about 160 along its long side); averaging a cell's pixels takes away most of
+//! the sensor's noise. Each cell keeps three memories of itself:
+//!
+//! - the **previous** frame, which tells at once that something left or came;
+//! - a **short** mean (half a second), which sees what moves too slowly to show from frame to frame, and forgets what
+//!   stands still after a second or so: a person who stays stops being motion (the track stays, by other means);
+//! - a **long** mean (several seconds), the background. What looks like the background is not an object, though it may
+//!   differ from the short mean: that is the ghost of something that was there a moment ago.
+//!
+//! A cell moved when it differs from the previous frame, or from both means. What counts as different follows the noise:
+//! a running estimate for each cell (leaves in the wind grow quiet after some seconds) and one for each whole frame (a
+//! camera that turns up its gain at night). All memories fade in stream time, not in frames.
+//!
+//! Light: before anything is compared, a gain and an offset that carry most cells of the previous frame into this one are
+//! fitted (trimmed, from a median start) and applied to all memories, so that automatic exposure is not
+//! motion. When most of the plane jumped in one direction, the verdict is [`Kind::Flash`]: the memories are carried over,
+//! cells that gain and offset do not explain start anew, and the next frame is compared as ever.
+
+use crate::frame::{Frame, MonoNs};
+use crate::geom::{Box2, FramePx, Size};
+
+/// Thresholds and time constants. Luma is 0..=255, the mean over a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Cells along the frame's long side, at most; at least 32. Default 160.
+    pub cells: u32,
+    /// A cell must differ by at least this much luma. Default 6.
+    pub min_delta: f32,
+    /// ...and by this many standard deviations of its noise. Default 5.
+    pub noise_factor: f32,
+    /// Time constant of the short mean: how soon what stands still stops being motion (after two or three of these).
+    /// Default 500 ms.
+    pub settle_ms: u64,
+    /// Time constant of the background. Default 8000 ms.
+    pub absorb_ms: u64,
+    /// Time constant of a cell's noise estimate. Default 4000 ms.
+    pub noise_ms: u64,
+    /// Fewer cells than this are no box. Default 3.
+    pub min_cells: u32,
+    /// A jump of the light has at least this share of the plane. Default 0.5.
+    pub flash_share: f32,
+    /// When this share of the plane moved, and not by light, the camera was turned and everything starts anew. Default 0.6.
+    pub scene_share: f32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cells: 160,
+            min_delta: 6.0,
+            noise_factor: 5.0,
+            settle_ms: 500,
+            absorb_ms: 8000,
+            noise_ms: 4000,
+            min_cells: 3,
+            flash_share: 0.5,
+            scene_share: 0.6,
+        }
+    }
+}
+
+/// The most boxes a verdict holds.
+pub const MAX_BOXES: usize = 16;
+
+/// A small picture of luma, and what part of the frame each of its cells stands for.
+#[derive(Clone, Debug, Default)]
+pub struct Plane {
+    frame: Size,
+    cols: usize,
+    rows: usize,
+    /// Frame pixels per cell.
+    scale: (f32, f32),
+    luma: Vec<f32>,
+    /// Sums of one row of cells, and the weight of each of its bytes.
+    sums: Vec<u16>,
+    weights: Vec<u16>,
+}
+
+/// The largest cell side for which the sums below cannot overflow.
+const MAX_CELL: u32 = 256;
+/// The most rows summed for one row of cells, for the same reason.
+const MAX_ROWS: usize = 64;
+
+impl Plane {
+    /// Shrinks a frame to at most `cells` cells along its long side.
+    pub fn set_frame(&mut self, frame: &Frame, cells: u32) {
+        let size = frame.size();
+        // BT.601 luma in 256ths.
+        self.shrink(frame.rgb(), size, size.width as usize * 3, size, cells, &[77, 150, 29]);
+    }
+
+    /// Shrinks a plane of luma bytes of `size`, rows `stride` bytes apart, that stands for a frame of size `frame`: the Y
+    /// of a camera's YUYV or NV12, or a JPEG decoded at a fraction of its size. Shorter data than that is no plane:
+    /// false, and everything stays as it was.
+    pub fn set_luma(&mut self, luma: &[u8], size: Size, stride: usize, frame: Size, cells: u32) -> bool {
+        let (width, height) = (size.width as usize, size.height as usize);
+        let needed = stride.checked_mul(height.saturating_sub(1)).and_then(|n| n.checked_add(width));
+        if stride < width || needed.is_none_or(|n| luma.len() < n) {
+            return false;
+        }
+        self.shrink(luma, size, stride, frame, cells, &[256]);
+        true
+    }
+
+    /// Box average. `weights` holds one weight for each byte of a pixel, 256 in all.
+    fn shrink(&mut self, data: &[u8], size: Size, stride: usize, frame: Size, cells: u32, weights: &[u16]) {
+        let cell = size.long_side().div_ceil(cells.max(32)).clamp(1, MAX_CELL) as usize;
+        let (width, height) = (size.width as usize, size.height as usize);
+        self.luma.clear();
+        self.frame = frame;
+        (self.cols, self.rows) = (width.div_ceil(cell), height.div_ceil(cell));
+        if size.pixels() == 0 || frame.pixels() == 0 {
+            (self.cols, self.rows) = (0, 0);
+            return;
+        }
+        let per_pixel = |of: u32, to: u32| cell as f32 * to as f32 / of as f32;
+        self.scale = (per_pixel(size.width, frame.width), per_pixel(size.height, frame.height));
+        // Half the rows of a large cell tell its mean nearly as well, for half the memory traffic.
+        let step = if cell >= 4 { 2 } else { 1 }.max(cell.div_ceil(MAX_ROWS));
+        let bytes = width * weights.len();
+        self.sums.resize(bytes, 0);
+        if self.weights.len() != cell * weights.len() || !self.weights.starts_with(weights) {
+            self.weights.clear();
+            self.weights.extend(weights.iter().cycle().take(cell * weights.len()));
+        }
+        for top in (0..height).step_by(cell) {
+            self.sums.fill(0);
+            let mut summed = 0_u32;
+            for y in (top..(top + cell).min(height)).step_by(step) {
+                // Columns first: this loop is a plain vector addition, which the compiler makes wide.
+                for (sum, byte) in self.sums.iter_mut().zip(&data[y * stride..][..bytes]) {
+                    *sum += u16::from(*byte);
+                }
+                summed += 1;
+            }
+            for chunk in self.sums.chunks(cell * weights.len()) {
+                let total: u32 = chunk.iter().zip(&self.weights).map(|(s, w)| u32::from(*s) * u32::from(*w)).sum();
+                let pixels = (chunk.len() / weights.len()) as u32 * summed;
+                self.luma.push(total as f32 / (256 * pixels) as f32);
+            }
+        }
+    }
+
+    /// Columns and rows of cells.
+    pub fn cells(&self) -> (usize, usize) {
+        (self.cols, self.rows)
+    }
+
+    /// The luma of each cell, row after row, 0..=255.
+    pub fn luma(&self) -> &[f32] {
+        &self.luma
+    }
+
+    fn same_shape(&self, other: &Self) -> bool {
+        (self.frame, self.cols, self.rows) == (other.frame, other.cols, other.rows)
+    }
+}
+
+/// What kind of frame it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Nothing to compare with: the first frame, another size, or nearly everything differs (the camera was turned).
+    First,
+    /// Nothing moved.
+    Still,
+    /// Something moved.
+    Moving,
+    /// The light changed at once over most of the frame. Boxes, if any, are what gain and offset do not explain.
+    Flash,
+}
+
+/// What moved in one frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict<'a> {
+    /// What kind of frame it was.
+    pub kind: Kind,
+    /// Where, in frame pixels and inside the frame, biggest first, at most [`MAX_BOXES`].
+    pub boxes: &'a [Box2<FramePx>],
+    /// Share of the plane that moved, 0..=1; 1 for [`Kind::First`].
+    pub share: f32,
+}
+
+/// What one cell remembers.
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    previous: f32,
+    short: f32,
+    long: f32,
+    /// Standard deviation around the short mean.
+    noise: f32,
+}
+
+/// How the light changed: `now = gain * (then - pivot) + pivot + offset`.
+#[derive(Clone, Copy, Debug)]
+struct Light {
+    gain: f32,
+    offset: f32,
+    pivot: f32,
+    /// Standard deviation of what is left over, for a single frame.
+    noise: f32,
+}
+
+impl Light {
+    fn carry(&self, then: f32) -> f32 {
+        (self.gain * (then - self.pivot) + self.pivot + self.offset).clamp(0.0, 255.0)
+    }
+}
+
+/// Watches one camera.
+pub struct Motion {
+    settings: Settings,
+    plane: Plane,
+    state: Watch,
+}
+
+/// Everything but the plane, so that a plane may come from elsewhere.
+#[derive(Default)]
+struct Watch {
+    shape: Plane,
+    at: MonoNs,
+    cells: Vec<Memory>,
+    boxes: Vec<Box2<FramePx>>,
+    // Buffers.
+    samples: Vec<(f32, f32)>,
+    left_over: Vec<f32>,
+    mask: Vec<u8>,
+    queue: Vec<u32>,
+    found: Vec<Cluster>,
+}
+
+/// Connected cells, edges inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cluster {
+    x0: i32,
+    y0: i32,
+    x1: i32,
+    y1: i32,
+    count: u32,
+}
+
+impl Cluster {
+    fn area(&self) -> i64 {
+        i64::from(self.x1 - self.x0 + 1) * i64::from(self.y1 - self.y0 + 1)
+    }
+
+    fn near(&self, o: &Self) -> bool {
+        let gap = 1;
+        self.x0 <= o.x1 + gap && o.x0 <= self.x1 + gap && self.y0 <= o.y1 + gap && o.y0 <= self.y1 + gap
+    }
+
+    fn join(&self, o: &Self) -> Self {
+        Self {
+            x0: self.x0.min(o.x0),
+            y0: self.y0.min(o.y0),
+            x1: self.x1.max(o.x1),
+            y1: self.y1.max(o.y1),
+            count: self.count + o.count,
+        }
+    }
+}
+
+/// More clusters than this are rain or leaves; the largest are kept.
+const MAX_CLUSTERS: usize = 64;
+/// Cells looked at to fit the light; the fit does not get better with more.
+const LIGHT_SAMPLES: usize = 1024;
+/// Noise estimates stop here, so that a cell in which something moved all day does not go blind.
+const MAX_NOISE: f32 = 10.0;
+/// A change of the light smaller than this (luma) is left to the means.
+const MIN_LIGHT: f32 = 0.4;
+/// The share of jumping cells that go in the same direction when it is light.
+const ONE_DIRECTION: f32 = 0.85;
+/// Marks of the mask.
+const MOVED: u8 = 1;
+const VISITED: u8 = 2;
+
+impl Motion {
+    /// Has seen nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, plane: Plane::default(), state: Watch::default() }
+    }
+
+    /// Compares a frame with what came before.
+    pub fn look(&mut self, at: MonoNs, frame: &Frame) -> Verdict<'_> {
+        self.plane.set_frame(frame, self.settings.cells);
+        self.state.look(at, &self.plane, &self.settings)
+    }
+
+    /// The same for a plane that was made elsewhere (see [`Plane::set_luma`]).
+    pub fn look_plane(&mut self, at: MonoNs, plane: &Plane) -> Verdict<'_> {
+        self.state.look(at, plane, &self.settings)
+    }
+}
+
+/// The share of the way that a mean with time constant `tau_ms` goes in `dt_ms`. Backward Euler instead of 1 - e^-x: as good
+/// for small steps, stable for large ones, and exact arithmetic on every machine.
+fn step(dt_ms: f32, tau_ms: u64) -> f32 {
+    if dt_ms > 0.0 { dt_ms / (dt_ms + tau_ms as f32) } else { 0.0 }
+}
+
+fn median(values: &mut [f32]) -> f32 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let mid = values.len() / 2;
+    *values.select_nth_unstable_by(mid, f32::total_cmp).1
+}
+
+/// From a mean absolute deviation to a standard deviation.
+const MEAN_TO_SD: f32 = 1.2533;
+
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
+impl Watch {
+    fn look(&mut self, at: MonoNs, plane: &Plane, s: &Settings) -> Verdict<'_> {
+        self.boxes.clear();
+        if self.cells.is_empty() || !self.shape.same_shape(plane) {
+            return self.start(at, plane);
+        }
+        let dt_ms = at.0.saturating_sub(self.at.0) as f32 / 1e6;
+        self.at = at;
+        let light = self.fit_light(&plane.luma);
+        let jumped = self.light_jumped(&plane.luma, light, s);
+        let pivots = [0.0, light.pivot, 255.0];
+        if jumped || pivots.iter().any(|&v| (light.carry(v) - v).abs() > MIN_LIGHT) {
+            for m in &mut self.cells {
+                m.previous = light.carry(m.previous);
+                m.short = light.carry(m.short);
+                m.long = light.carry(m.long);
+            }
+        }
+        let moved = self.mark(&plane.luma, light.noise, s);
+        let n = self.cells.len();
+        if jumped {
+            for ((m, mask), &now) in self.cells.iter_mut().zip(&self.mask).zip(&plane.luma) {
+                if mask & MOVED != 0 {
+                    (m.short, m.long) = (now, now);
+                }
+            }
+        } else if moved >= 9 && moved as f32 >= s.scene_share * n as f32 {
+            return self.start(at, plane);
+        }
+        self.remember(&plane.luma, dt_ms, s);
+        // Lamps light one side of a room more than the other; what that leaves over is no object.
+        let share = moved as f32 / n as f32;
+        if !(jumped && share > 0.15) {
+            self.cluster(plane, s);
+        }
+        let kind = match (jumped, self.boxes.is_empty()) {
+            (true, _) => Kind::Flash,
+            (false, true) => Kind::Still,
+            (false, false) => Kind::Moving,
+        };
+        Verdict { kind, boxes: &self.boxes, share: if kind == Kind::Still { 0.0 } else { share } }
+    }
+
+    fn start(&mut self, at: MonoNs, plane: &Plane) -> Verdict<'_> {
+        self.at = at;
+        self.shape =
+            Plane { frame: plane.frame, cols: plane.cols, rows: plane.rows, scale: plane.scale, ..Plane::default() };
+        self.cells.clear();
+        self.cells.extend(plane.luma.iter().map(|&v| Memory { previous: v, short: v, long: v, noise: 1.0 }));
+        Verdict { kind: Kind::First, boxes: &self.boxes, share: 1.0 }
+    }
+
+    /// How most cells of the previous frame became those of this one.
+    fn fit_light(&mut self, now: &[f32]) -> Light {
+        let Self { cells, samples, left_over, shape, .. } = self;
+        samples.clear();
+        let mut every = cells.len().div_ceil(LIGHT_SAMPLES).max(1);
+        // A step that shares a factor with the row length would take all samples from a few columns.
+        while common_divisor(every, shape.cols) > 1 {
+            every += 1;
+        }
+        samples.extend(cells.iter().zip(now).step_by(every).map(|(m, &v)| (m.previous, v)));
+        let pivot = samples.iter().map(|p| p.0).sum::<f32>() / samples.len().max(1) as f32;
+        left_over.clear();
+        left_over.extend(samples.iter().map(|p| p.1 - p.0));
+        let shift = median(left_over);
+        let mut sd_of = |gain: f32, offset: f32| {
+            left_over.clear();
+            left_over.extend(samples.iter().map(|p| (p.1 - (gain * (p.0 - pivot) + pivot + offset)).abs()));
+            // The median finds the noise among things that moved, but with whole numbers it has steps; the mean of what
+            // lies near it has none.
+            let limit = 3.0 * median(left_over) + 1.0;
+            let (sum, count) = left_over.iter().filter(|v| **v <= limit).fold((0.0, 0.0), |(s, n), v| (s + v, n + 1.0));
+            MEAN_TO_SD * sum / f32::max(count, 1.0)
+        };
+        let plain = sd_of(1.0, shift);
+        let (mut gain, mut offset, mut sd) = (1.0_f32, shift, plain);
+        for _ in 0..2 {
+            // Over all cells: a slow drift of the gain hides deep in the noise of a few.
+            let limit = 2.5 * sd + 0.5;
+            let (mut k, mut sx, mut sy, mut sxx, mut sxy, mut syy) = (0.0_f64, 0.0, 0.0, 0.0, 0.0, 0.0);
+            for (m, v) in cells.iter().zip(now) {
+                let (x, y) = (m.previous - pivot, v - pivot);
+                if (y - gain * x - offset).abs() <= limit {
+                    let (x, y) = (f64::from(x), f64::from(y));
+                    k += 1.0;
+                    sx += x;
+                    sy += y;
+                    sxx += x * x;
+                    sxy += x * y;
+                    syy += y * y;
+                }
+            }
+            let n = k.max(1.0);
+            let (var, var_now, both) = (sxx - sx * sx / n, syy - sy * sy / n, sxy - sx * sy / n);
+            // A plain grey wall knows no gain, nor do two pictures that have nothing in common.
+            if k < 8.0 || var < 4.0 * k || both <= 0.0 || both * both < 0.5 * var * var_now {
+                break;
+            }
+            // The ratio of the deviations (reduced major axis), not the least-squares slope: both frames have the same
+            // noise, and least squares would take that of the first for a gain below one, frame after frame.
+            let slope = (var_now / var).sqrt().clamp(0.2, 5.0);
+            // It must stand out of its own uncertainty, or noise would make the memories tremble.
+            if (slope - 1.0).abs() * var.sqrt() < 3.0 * f64::from(sd) {
+                break;
+            }
+            (gain, offset) = (slope as f32, ((sy - slope * sx) / k) as f32);
+            sd = sd_of(gain, offset);
+        }
+        // When half the plane changed, what is left over is no noise; a limit keeps that from hiding everything.
+        Light { gain, offset, pivot, noise: (sd * std::f32::consts::FRAC_1_SQRT_2).min(MAX_NOISE) }
+    }
+
+    /// Whether most of the plane became brighter, or most of it darker, at once.
+    fn light_jumped(&self, now: &[f32], light: Light, s: &Settings) -> bool {
+        let limit = s.min_delta.max(s.noise_factor * light.noise);
+        let (mut up, mut down) = (0_usize, 0_usize);
+        for (m, v) in self.cells.iter().zip(now) {
+            up += usize::from(v - m.previous > limit);
+            down += usize::from(m.previous - v > limit);
+        }
+        let jumped = (up + down) as f32;
+        jumped >= s.flash_share * self.cells.len() as f32 && up.max(down) as f32 >= ONE_DIRECTION * jumped
+    }
+
+    /// Fills the mask and counts what moved.
+    fn mark(&mut self, now: &[f32], frame_noise: f32, s: &Settings) -> usize {
+        let Self { cells, mask, shape, .. } = self;
+        mask.clear();
+        mask.extend(cells.iter().zip(now).map(|(m, &v)| {
+            let noise = s.noise_factor * m.noise.max(frame_noise);
+            let limit = s.min_delta.max(noise);
+            // The difference of two frames has the noise of both.
+            let jump = s.min_delta.max(noise * std::f32::consts::SQRT_2);
+            let moved = (v - m.previous).abs() > jump || ((v - m.short).abs() > limit && (v - m.long).abs() > limit);
+            u8::from(moved)
+        }));
+        // A cell alone is noise, wherever there are neighbours to ask.
+        let (cols, rows) = (shape.cols, shape.rows);
+        let lonely = |mask: &[u8], i: usize| {
+            let (x, y) = (i % cols, i / cols);
+            let (xs, ys) = (x.saturating_sub(1)..=(x + 1).min(cols - 1), y.saturating_sub(1)..=(y + 1).min(rows - 1));
+            ys.flat_map(|y| xs.clone().map(move |x| y * cols + x)).filter(|&k| mask[k] & MOVED != 0).count() < 2
+        };
+        if cols >= 3 && rows >= 3 {
+            for i in 0..mask.len() {
+                // VISITED stands for "alone" until the sweep below, so that the order of cells does not matter.
+                if mask[i] & MOVED != 0 && lonely(mask, i) {
+                    mask[i] |= VISITED;
+                }
+            }
+            for m in mask.iter_mut().filter(|m| **m & VISITED != 0) {
+                *m = 0;
+            }
+        }
+        mask.iter().filter(|m| **m & MOVED != 0).count()
+    }
+
+    fn remember(&mut self, now: &[f32], dt_ms: f32, s: &Settings) {
+        let (short, long, noise) = (step(dt_ms, s.settle_ms), step(dt_ms, s.absorb_ms), step(dt_ms, s.noise_ms));
+        for ((m, mask), &v) in self.cells.iter_mut().zip(&self.mask).zip(now) {
+            let off = v - m.short;
+            // Mean absolute deviation to standard deviation; what is far out counts little, so that one passer-by
+            // does not deafen the cell.
+            m.noise += noise * ((off.abs() * MEAN_TO_SD).min(2.0 * m.noise + 1.0) - m.noise);
+            m.noise = m.noise.min(MAX_NOISE);
+            m.short += short * off;
+            // What passes by should not rub off on the background.
+            m.long += if mask & MOVED != 0 { long / 4.0 } else { long } * (v - m.long);
+            m.previous = v;
+        }
+    }
+
+    /// Joins moved cells to boxes.
+    fn cluster(&mut self, plane: &Plane, s: &Settings) {
+        let Self { shape, boxes, mask, queue, found, .. } = self;
+        let (cols, rows) = (shape.cols as i32, shape.rows as i32);
+        let least = s.min_cells.min((mask.len() as u32).div_ceil(3));
+        found.clear();
+        for start in 0..mask.len() {
+            if mask[start] != MOVED {
+                continue;
+            }
+            let (x, y) = ((start % shape.cols) as i32, (start / shape.cols) as i32);
+            let mut c = Cluster { x0: x, y0: y, x1: x, y1: y, count: 0 };
+            mask[start] |= VISITED;
+            queue.push(start as u32);
+            while let Some(i) = queue.pop() {
+                let (x, y) = (i as i32 % cols, i as i32 / cols);
+                c = Cluster { x0: c.x0.min(x), y0: c.y0.min(y), x1: c.x1.max(x), y1: c.y1.max(y), count: c.count + 1 };
+                // Two steps: an even jacket moves only at its edges.
+                for ny in (y - 2).max(0)..=(y + 2).min(rows - 1) {
+                    for nx in (x - 2).max(0)..=(x + 2).min(cols - 1) {
+                        let k = (ny * cols + nx) as usize;
+                        if mask[k] == MOVED {
+                            mask[k] |= VISITED;
+                            queue.push(k as u32);
+                        }
+                    }
+                }
+            }
+            if c.count >= least {
+                found.push(c);
+            }
+        }
+        let order = |c: &Cluster| (std::cmp::Reverse(c.area()), c.y0, c.x0);
+        found.sort_by_key(|c| (std::cmp::Reverse(c.count), c.y0, c.x0));
+        found.truncate(MAX_CLUSTERS);
+        let mut i = 0;
+        while i < found.len() {
+            match (i + 1..found.len()).find(|&k| found[i].near(&found[k])) {
+                Some(k) => {
+                    found[i] = found[i].join(&found[k]);
+                    found.swap_remove(k);
+                    // The larger one may now reach those that were passed.
+                    i = 0;
+                }
+                None => i += 1,
+            }
+        }
+        found.sort_by_key(order);
+        let (sx, sy) = plane.scale;
+        boxes.extend(found.iter().take(MAX_BOXES).map(|c| {
+            Box2::from_xyxy(c.x0 as f32 * sx, c.y0 as f32 * sy, (c.x1 + 1) as f32 * sx, (c.y1 + 1) as f32 * sy)
+                .clip(plane.frame)
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,742 @@
+//! The threads, and what flows between them. The only place that spawns any.
+//!
+//! ```text
+//! capture ==slot==> scout --1--> vision --1--> report --64--> writer --> stdout
+//! (each camera)     decode,      where to      faces,         the door
+//!                   motion       look, detect, visits
+//!                                track
+//! ```
+//!
+//! Each stage owns what it works with; nothing is shared but the slots, the queues and the ledgers. A stage ends when the one
+//! before it has dropped its sender, so the end runs from left to right; a stage that dies takes its receiver with it, so its
+//! neighbours notice. Decoding the next frame overlaps with looking at this one, and faces with the objects of the next: that
+//! is all the parallelism there is besides the threads inside the detector, and none of it changes what is said. A replayed
+//! file gives the same events on any number of threads.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::attention::Attention;
+use crate::decode::{Decoder, Limits};
+use crate::detection::{ClassId, Detection};
+use crate::emit::{self, Door, Ended, Message};
+use crate::event::{Body, ByeReason, CameraReason, Event, FaultReason, LeftReason, Part};
+use crate::flow::{self, Feeder, Ledger, Mode, Taken, Taker};
+use crate::frame::{CameraId, Frame, MonoNs, RawFrame, Stamp};
+use crate::geom::{Box2, FramePx, Region, Size};
+use crate::model::detector::Detector;
+use crate::model::prep::LongSide;
+use crate::motion::{Kind, Motion, Verdict};
+use crate::scene::{Numbers, Visits};
+use crate::source::{self, FrameSource, Pulled};
+use crate::track::{Change, State, Track, Tracker};
+use crate::watch::{self, Latencies};
+
+/// One camera, opened.
+pub struct Camera {
+    /// Its name, for complaints.
+    pub name: String,
+    /// Where its frames come from.
+    pub source: Box<dyn FrameSource>,
+    /// Classes to report; `None` for all.
+    pub wanted: Option<Vec<ClassId>>,
+    /// Whether faces are looked for.
+    pub faces: bool,
+}
+
+/// Everything a run needs, loaded and warm.
+pub struct Parts {
+    /// In the order of their ids.
+    pub cameras: Vec<Camera>,
+    /// Finds objects.
+    pub objects: Detector,
+    /// Least score of an object.
+    pub object_score: f32,
+    /// Finds faces, where a camera wants them.
+    pub faces: Option<Detector>,
+    /// The class of faces.
+    pub face_class: ClassId,
+    /// Only one inference at a time: for `threads = 1`.
+    pub one_at_a_time: bool,
+    /// Stream time between `stats` lines.
+    pub stats_every: Duration,
+    /// Set from outside to end the run in order.
+    pub stop: Arc<AtomicBool>,
+    /// The way out.
+    pub door: Door,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What became of the writing.
+    pub writing: Ended,
+    /// A source failed.
+    pub source_failed: bool,
+    /// The detector failed too often in a row.
+    pub model_failed: bool,
+    /// A stage panicked.
+    pub panicked: bool,
+}
+
+/// Said by a capture thread about its camera.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Note {
+    Online(CameraReason),
+    Offline(CameraReason),
+    Degraded(CameraReason),
+}
+
+/// A raw frame and when we got it.
+struct Captured {
+    raw: RawFrame,
+    received: MonoNs,
+}
+
+/// Scout to vision.
+enum Scouted {
+    Frame { frame: Frame, received: MonoNs, kind: Kind, share: f32, boxes: Vec<Box2<FramePx>> },
+    Note { camera: CameraId, at: MonoNs, note: Note },
+}
+
+/// Vision to report.
+enum Seen {
+    Frame {
+        /// With pixels where something was looked at; faces are looked for in them.
+        frame: Option<Frame>,
+        stamp: Stamp,
+        size: Size,
+        received: MonoNs,
+        tracks: Vec<Track>,
+        changes: Vec<Change>,
+    },
+    Fault {
+        stamp: Stamp,
+        received: MonoNs,
+    },
+    Note {
+        camera: CameraId,
+        at: MonoNs,
+        note: Note,
+        tracks: Vec<Track>,
+    },
+}
+
+/// Undecodable frames in a row after which the camera is called degraded.
+const DEGRADED_AFTER: u32 = 10;
+
+/// Failed inferences in a row after which the run gives up: the model is broken, not the frame.
+const HOPELESS_AFTER: u32 = 30;
+
+/// How long stages wait before they look around.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Runs until every source has ended, somebody asks to stop, or the reader of `out` is gone.
+pub fn run<W: Write + Send>(parts: Parts, out: W, reader_gone: impl Fn() -> bool + Send) -> Outcome {
+    let Parts { cameras, objects, object_score, faces, face_class, one_at_a_time, stats_every, stop, door } = parts;
+    let modes: Vec<Mode> =
+        cameras.iter().map(|c| if c.source.info().live { Mode::Latest } else { Mode::Lossless }).collect();
+    let live = modes.contains(&Mode::Latest);
+    let count = cameras.len();
+    let (feeders, taker) = flow::slots::<Captured, Note>(&modes);
+    let (raw_free, raw_taken): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<Vec<u8>>(2)).unzip();
+    let (frame_free, frame_taken) = bounded::<Frame>(4);
+    let (scouted_to, scouted) = bounded::<Scouted>(1);
+    let (seen_to, seen) = bounded::<Seen>(1);
+    let (message_to, messages) = bounded::<Message>(64);
+    let turn = one_at_a_time.then(|| Arc::new(Mutex::new(())));
+    let ledgers = Arc::clone(&door.ledgers);
+    let source_failed = AtomicBool::new(false);
+    let model_failed = AtomicBool::new(false);
+
+    let wants: Vec<Wants> =
+        cameras.iter().map(|c| Wants { classes: c.wanted.clone(), faces: c.faces && faces.is_some() }).collect();
+    let vision = Vision {
+        detector: objects,
+        score: object_score,
+        turn: turn.clone(),
+        ledgers: Arc::clone(&ledgers),
+        eyes: wants.iter().map(|w| Eye::new(w.classes.clone(), object_score)).collect(),
+        failed: &model_failed,
+        stop: Arc::clone(&stop),
+    };
+    let report = Report {
+        faces: faces.map(|detector| Faces { detector, class: face_class, turn }),
+        views: wants.iter().map(|w| View::new(w.faces)).collect(),
+        numbers: Numbers::default(),
+        latencies: Latencies::default(),
+        stats_every,
+        live,
+        newest: MonoNs(0),
+        stop: Arc::clone(&stop),
+        model_failed: &model_failed,
+    };
+
+    let (writing, panicked) = std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (index, ((camera, feeder), free)) in cameras.into_iter().zip(feeders).zip(raw_taken).enumerate() {
+            let (ledgers, stop, failed) = (Arc::clone(&ledgers), Arc::clone(&stop), &source_failed);
+            let work = move || capture(camera, &feeder, &ledgers[index], &free, &stop, failed);
+            threads.push(start(scope, format!("capture-{index}"), work));
+        }
+        let scout_ledgers = Arc::clone(&ledgers);
+        let work = move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken);
+        threads.push(start(scope, "scout".into(), work));
+        let back = frame_free.clone();
+        threads.push(start(scope, "vision".into(), move || vision.run(&scouted, &seen_to, &back)));
+        threads.push(start(scope, "report".into(), move || report.run(&seen, &message_to, &frame_free)));
+        let writing = emit::run(&door, &messages, out, reader_gone);
+        // Nobody reads any more, or nobody writes: whoever still runs is to stop.
+        drop(messages);
+        stop.store(true, Ordering::Release);
+        let mut panicked = false;
+        for thread in threads {
+            panicked |= !matches!(thread.map(std::thread::ScopedJoinHandle::join), Ok(Ok(())));
+        }
+        (writing, panicked)
+    });
+    Outcome { writing, source_failed: source_failed.into_inner(), model_failed: model_failed.into_inner(), panicked }
+}
+
+/// A thread with a name that `top -H` shows.
+fn start<'scope, 'env>(
+    scope: &'scope std::thread::Scope<'scope, 'env>,
+    name: String,
+    work: impl FnOnce() + Send + 'scope,
+) -> std::io::Result<std::thread::ScopedJoinHandle<'scope, ()>> {
+    std::thread::Builder::new().name(name).spawn_scoped(scope, work)
+}
+
+struct Wants {
+    classes: Option<Vec<ClassId>>,
+    faces: bool,
+}
+
+/// Drains one source. Never decodes; waits only for a file's slot.
+fn capture(
+    mut camera: Camera,
+    feeder: &Feeder<Captured, Note>,
+    ledger: &Ledger,
+    free: &Receiver<Vec<u8>>,
+    stop: &AtomicBool,
+    failed: &AtomicBool,
+) {
+    let mut last: Option<Stamp> = None;
+    let mut spare = None;
+    let reason = loop {
+        if stop.load(Ordering::Acquire) {
+            break CameraReason::Shutdown;
+        }
+        let buffer = spare.take().or_else(|| free.try_recv().ok()).unwrap_or_default();
+        match camera.source.next(buffer) {
+            Ok(Pulled::Frame(raw)) => {
+                let stamp = raw.stamp;
+                match last {
+                    None if feeder.note(stamp.at, Note::Online(CameraReason::Started)).is_err() => return,
+                    None => {}
+                    Some(before) => {
+                        let gap = stamp.driver_seq.saturating_sub(before.driver_seq).saturating_sub(1);
+                        ledger.driver_gaps.fetch_add(gap, Ordering::Relaxed);
+                    }
+                }
+                last = Some(stamp);
+                Ledger::count(&ledger.captured);
+                match feeder.put(stamp.at, Captured { raw, received: watch::now() }) {
+                    Ok(None) => {}
+                    Ok(Some(old)) => {
+                        Ledger::count(&ledger.displaced);
+                        spare = Some(old.raw.data);
+                    }
+                    Err(flow::Closed) => {
+                        // It was captured and nobody will look at it.
+                        Ledger::count(&ledger.displaced);
+                        return;
+                    }
+                }
+            }
+            Ok(Pulled::Skipped { buffer, stamp, .. }) => {
+                Ledger::count(&ledger.captured);
+                Ledger::count(&ledger.undecodable);
+                last = Some(stamp).filter(|_| last.is_some());
+                spare = Some(buffer);
+            }
+            Ok(Pulled::Quiet(buffer)) => spare = Some(buffer),
+            Ok(Pulled::End) => break CameraReason::EndOfStream,
+            Err(e) if e.kind() == source::Kind::Stopped => break CameraReason::Shutdown,
+            Err(e) => {
+                complain(&camera.name, &e);
+                failed.store(true, Ordering::Release);
+                break match e.kind() {
+                    source::Kind::Gone => CameraReason::Unplugged,
+                    source::Kind::Broken => CameraReason::DeviceError,
+                    _ => CameraReason::StreamBroken,
+                };
+            }
+        }
+    };
+    let at = last.map_or_else(|| if camera.source.info().live { watch::now() } else { MonoNs(0) }, |s| s.at);
+    // The consumer is gone: then nobody needs to be told.
+    let _ = feeder.note(at, Note::Offline(reason));
+}
+
+/// One line for people about a camera; stderr is theirs.
+fn complain(camera: &str, what: &dyn std::fmt::Display) {
+    eprintln!("porchlight: camera '{camera}': {what}");
+}
+
+/// Decodes and says what moved.
+fn scout(
+    taker: &Taker<Captured, Note>,
+    to: &Sender<Scouted>,
+    ledgers: &[Ledger],
+    raw_free: &[Sender<Vec<u8>>],
+    frame_taken: &Receiver<Frame>,
+) {
+    let mut decoder = Decoder::new(Limits::default());
+    let mut motions: Vec<Motion> = ledgers.iter().map(|_| Motion::new(crate::motion::Settings::default())).collect();
+    let mut broken_in_a_row = vec![0u32; ledgers.len()];
+    loop {
+        match taker.take(PATIENCE) {
+            Taken::Nothing => {}
+            Taken::Finished => return,
+            Taken::Note(camera, at, note) => {
+                if to.send(Scouted::Note { camera, at, note }).is_err() {
+                    return;
+                }
+            }
+            Taken::Item(camera, Captured { raw, received }) => {
+                let index = usize::from(camera.0);
+                let at = raw.stamp.at;
+                let mut frame = frame_taken.try_recv().unwrap_or_default();
+                let decoded = decoder.decode(&raw, &mut frame);
+                // A full channel means that the source has buffers enough.
+                let _ = raw_free[index].try_send(raw.data);
+                let broken = &mut broken_in_a_row[index];
+                let note = match &decoded {
+                    Ok(()) if *broken >= DEGRADED_AFTER => Some(Note::Online(CameraReason::Recovered)),
+                    Err(_) if *broken + 1 == DEGRADED_AFTER => Some(Note::Degraded(CameraReason::Undecodable)),
+                    _ => None,
+                };
+                *broken = if decoded.is_ok() { 0 } else { broken.saturating_add(1) };
+                if let Some(note) = note
+                    && to.send(Scouted::Note { camera, at, note }).is_err()
+                {
+                    return;
+                }
+                if decoded.is_err() {
+                    Ledger::count(&ledgers[index].undecodable);
+                    continue;
+                }
+                let verdict = motions[index].look(at, &frame);
+                let (kind, share, boxes) = (verdict.kind, verdict.share, verdict.boxes.to_vec());
+                if to.send(Scouted::Frame { frame, received, kind, share, boxes }).is_err() {
+                    // Decoded, and nobody will look at it.
+                    Ledger::count(&ledgers[index].displaced);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What vision remembers of one camera.
+struct Eye {
+    wanted: Option<Vec<ClassId>>,
+    attention: Attention,
+    tracker: Tracker,
+    size: Size,
+}
+
+impl Eye {
+    fn new(wanted: Option<Vec<ClassId>>, score: f32) -> Self {
+        let defaults = crate::track::Settings::default();
+        let settings = crate::track::Settings {
+            high_score: score,
+            new_score: score,
+            low_score: defaults.low_score.min(score),
+            instant_score: defaults.instant_score.max(score),
+            ..defaults
+        };
+        Self {
+            wanted,
+            attention: Attention::new(crate::attention::Settings::default()),
+            tracker: Tracker::new(settings),
+            size: Size::default(),
+        }
+    }
+}
+
+/// Chooses where to look, detects objects, tracks.
+struct Vision<'a> {
+    detector: Detector,
+    score: f32,
+    turn: Option<Arc<Mutex<()>>>,
+    ledgers: Arc<[Ledger]>,
+    eyes: Vec<Eye>,
+    failed: &'a AtomicBool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Vision<'_> {
+    fn run(mut self, from: &Receiver<Scouted>, to: &Sender<Seen>, frame_free: &Sender<Frame>) {
+        let mut detections = Vec::new();
+        let mut looked = Vec::new();
+        let mut failures = 0;
+        while let Ok(message) = from.recv() {
+            let seen = match message {
+                Scouted::Note { camera, at, note } => {
+                    let tracker = &mut self.eyes[usize::from(camera.0)].tracker;
+                    let tracks = if matches!(note, Note::Offline(_)) { tracker.finish() } else { Vec::new() };
+                    Seen::Note { camera, at, note, tracks }
+                }
+                Scouted::Frame { frame, received, kind, share, boxes } => {
+                    let stamp = frame.stamp;
+                    let (at, size) = (stamp.at, frame.size());
+                    let ledger = &self.ledgers[usize::from(stamp.camera.0)];
+                    let eye = &mut self.eyes[usize::from(stamp.camera.0)];
+                    eye.size = size;
+                    let verdict = Verdict { kind, boxes: &boxes, share };
+                    let look = eye.attention.choose(at, size, &verdict, eye.tracker.predicted(at));
+                    looked.clear();
+                    looked.extend(look.all(size));
+                    let mut pixels = Some(frame);
+                    if looked.is_empty() {
+                        eye.tracker.still(at);
+                        Ledger::count(&ledger.still);
+                        if let Some(frame) = pixels.take() {
+                            // A full channel means that there are frames enough.
+                            let _ = frame_free.try_send(frame);
+                        }
+                    } else {
+                        let result = match &pixels {
+                            Some(frame) => {
+                                let _turn =
+                                    self.turn.as_ref().map(|t| t.lock().unwrap_or_else(PoisonError::into_inner));
+                                // Below the reporting threshold a detection may still continue a track.
+                                let floor = self.score.min(crate::track::Settings::default().low_score);
+                                self.detector.detect_regions(frame, &looked, floor, &mut detections)
+                            }
+                            None => Ok(()),
+                        };
+                        if let Err(e) = result {
+                            Ledger::count(&ledger.failed);
+                            failures += 1;
+                            if failures == 1 {
+                                eprintln!("porchlight: {e}");
+                                if to.send(Seen::Fault { stamp, received }).is_err() {
+                                    return;
+                                }
+                            }
+                            if failures >= HOPELESS_AFTER {
+                                self.failed.store(true, Ordering::Release);
+                                self.stop.store(true, Ordering::Release);
+                            }
+                            continue;
+                        }
+                        failures = 0;
+                        Ledger::count(&ledger.inferred);
+                        if let Some(wanted) = &eye.wanted {
+                            detections.retain(|d| wanted.contains(&d.class));
+                        }
+                        eye.tracker.update(at, size, &detections, &looked);
+                    }
+                    Seen::Frame {
+                        frame: pixels,
+                        stamp,
+                        size,
+                        received,
+                        tracks: eye.tracker.tracks().copied().collect(),
+                        changes: eye.tracker.changes().to_vec(),
+                    }
+                }
+            };
+            if to.send(seen).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Stream time between looks for faces: fast enough to see somebody who passes, slow enough to cost little beside objects.
+const FACES_EVERY_MS: u64 = 200;
+
+/// A person lower than this share of the frame has a face too small for the whole-frame look.
+const SMALL_PERSON: f32 = 0.45;
+
+/// Most extra looks at small persons' heads in one frame.
+const HEADS_PER_LOOK: usize = 2;
+
+/// The detector of faces.
+struct Faces {
+    detector: Detector,
+    class: ClassId,
+    turn: Option<Arc<Mutex<()>>>,
+}
+
+/// What report remembers of one camera.
+struct View {
+    wants_faces: bool,
+    visits: Visits,
+    face_tracker: Tracker,
+    face_visits: Visits,
+    looked_at: Option<MonoNs>,
+    /// Whose head was looked at last, so that small persons take turns.
+    last_head: u32,
+}
+
+impl View {
+    fn new(wants_faces: bool) -> Self {
+        let patient = crate::track::Settings {
+            // A face that belongs to a person the detector is about to find must not become a visit of its own: it takes
+            // three looks, over half a second, for a face to count as nobody's.
+            instant_score: f32::INFINITY,
+            confirm_hits: 4,
+            ..crate::track::Settings::default()
+        };
+        Self {
+            wants_faces,
+            visits: Visits::new(crate::scene::Settings::default()),
+            face_tracker: Tracker::new(patient),
+            face_visits: Visits::new(crate::scene::Settings::default()),
+            looked_at: None,
+            last_head: 0,
+        }
+    }
+}
+
+/// Looks for faces, binds them to persons, tells visits.
+struct Report<'a> {
+    faces: Option<Faces>,
+    views: Vec<View>,
+    numbers: Numbers,
+    latencies: Latencies,
+    stats_every: Duration,
+    live: bool,
+    newest: MonoNs,
+    stop: Arc<AtomicBool>,
+    model_failed: &'a AtomicBool,
+}
+
+/// The door is closed.
+struct DoorClosed;
+
+impl Report<'_> {
+    fn run(mut self, from: &Receiver<Seen>, to: &Sender<Message>, frame_free: &Sender<Frame>) {
+        if self.live {
+            self.newest = watch::now();
+        }
+        // An end that cannot be told needs no telling.
+        let _ = self.all(from, to, frame_free);
+    }
+
+    fn all(
+        &mut self,
+        from: &Receiver<Seen>,
+        to: &Sender<Message>,
+        frame_free: &Sender<Frame>,
+    ) -> Result<(), DoorClosed> {
+        let every_ms = u64::try_from(self.stats_every.as_millis()).unwrap_or(u64::MAX).max(1);
+        let mut stats_at = self.newest.plus_ms(every_ms);
+        let mut detections = Vec::new();
+        loop {
+            // Files: by the stream's clock, so that the lines of a replay keep their places. Cameras: by ours.
+            let message = if self.live {
+                match from.recv_timeout(PATIENCE) {
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Ok(m) => Some(m),
+                }
+            } else {
+                match from.recv() {
+                    Err(_) => break,
+                    Ok(m) => Some(m),
+                }
+            };
+            let now = match (&message, self.live) {
+                (_, true) => watch::now(),
+                (Some(Seen::Frame { stamp, .. } | Seen::Fault { stamp, .. }), false) => stamp.at,
+                (Some(Seen::Note { at, .. }), false) => *at,
+                (None, false) => self.newest,
+            };
+            self.newest = self.newest.max(now);
+            while self.newest >= stats_at {
+                let latencies = Box::new(std::mem::take(&mut self.latencies));
+                to.send(Message::Stats { at: stats_at, latencies }).map_err(|_| DoorClosed)?;
+                stats_at = stats_at.plus_ms(every_ms);
+            }
+            match message {
+                None => {}
+                Some(Seen::Note { camera, at, note, tracks }) => self.note(to, camera, at, note, &tracks)?,
+                Some(Seen::Fault { stamp, received }) => {
+                    let body =
+                        Body::Fault { part: Part::Objects, reason: FaultReason::InferenceFailed, restarted: false };
+                    say(to, stamp.camera, stamp.at, received, body)?;
+                }
+                Some(Seen::Frame { frame, stamp, size, received, tracks, changes }) => {
+                    self.frame(to, frame.as_ref(), stamp, size, received, &tracks, &changes, &mut detections)?;
+                    if let Some(frame) = frame {
+                        // A full channel means that there are frames enough.
+                        let _ = frame_free.try_send(frame);
+                    }
+                    self.latencies.add(Duration::from_nanos(watch::now().0.saturating_sub(received.0)));
+                }
+            }
+        }
+        let reason = if self.model_failed.load(Ordering::Acquire) {
+            ByeReason::Fault
+        } else if self.stop.load(Ordering::Acquire) {
+            ByeReason::Signal
+        } else {
+            ByeReason::EndOfStream
+        };
+        let latencies = Box::new(std::mem::take(&mut self.latencies));
+        to.send(Message::Bye { at: self.newest, reason, latencies }).map_err(|_| DoorClosed)
+    }
+
+    fn note(
+        &mut self,
+        to: &Sender<Message>,
+        camera: CameraId,
+        at: MonoNs,
+        note: Note,
+        tracks: &[Track],
+    ) -> Result<(), DoorClosed> {
+        let view = &mut self.views[usize::from(camera.0)];
+        let mut result = Ok(());
+        let mut tell = |body| {
+            if result.is_ok() {
+                result = say(to, camera, at, at, body);
+            }
+        };
+        let body = match note {
+            Note::Online(reason) => Body::CameraOnline { reason, attempt: 1 },
+            Note::Degraded(reason) => Body::CameraDegraded { reason, attempt: 1, retry_ms: 0 },
+            Note::Offline(reason) => {
+                let why = match reason {
+                    CameraReason::Shutdown => LeftReason::Shutdown,
+                    _ => LeftReason::CameraOffline,
+                };
+                view.visits.end(tracks, why, &mut tell);
+                view.face_visits.end(&view.face_tracker.finish(), why, &mut tell);
+                view.looked_at = None;
+                Body::CameraOffline { reason, attempt: 1, retry_ms: 0 }
+            }
+        };
+        tell(body);
+        result
+    }
+
+    // The fields of one message, taken apart by the caller; a struct for them would be that message again.
+    #[allow(clippy::too_many_arguments)]
+    fn frame(
+        &mut self,
+        to: &Sender<Message>,
+        frame: Option<&Frame>,
+        stamp: Stamp,
+        size: Size,
+        received: MonoNs,
+        tracks: &[Track],
+        changes: &[Change],
+        detections: &mut Vec<Detection>,
+    ) -> Result<(), DoorClosed> {
+        let view = &mut self.views[usize::from(stamp.camera.0)];
+        let mut result = Ok(());
+        let mut tell = |body| {
+            if result.is_ok() {
+                result = say(to, stamp.camera, stamp.at, received, body);
+            }
+        };
+        view.visits.frame(stamp.at, size, tracks, changes, &mut self.numbers, &mut tell);
+        if let (Some(faces), true) = (&mut self.faces, view.wants_faces) {
+            let due = view.looked_at.is_none_or(|t| stamp.at.ms_since(t) >= FACES_EVERY_MS);
+            match frame {
+                Some(frame) if due => {
+                    view.looked_at = Some(stamp.at);
+                    if let Err(e) = faces.look(frame, tracks, &mut view.last_head, detections) {
+                        eprintln!("porchlight: {e}");
+                        tell(Body::Fault { part: Part::Faces, reason: FaultReason::InferenceFailed, restarted: false });
+                        detections.clear();
+                    }
+                    let person_holds =
+                        |d: &Detection| tracks.iter().any(|t| holds(t.bbox, d.bbox) && t.class != faces.class);
+                    detections.retain(|d| !person_holds(d));
+                    view.face_tracker.update(stamp.at, size, detections, &[Region::whole(size)]);
+                }
+                Some(_) => return result,
+                None => view.face_tracker.still(stamp.at),
+            }
+            let live: Vec<Track> = view.face_tracker.tracks().copied().collect();
+            let changes = view.face_tracker.changes();
+            view.face_visits.frame(stamp.at, size, &live, changes, &mut self.numbers, &mut tell);
+        }
+        result
+    }
+}
+
+impl Faces {
+    /// Faces in the whole frame, and in the head regions of persons too small for that; replaces `out`.
+    fn look(
+        &mut self,
+        frame: &Frame,
+        tracks: &[Track],
+        last_head: &mut u32,
+        out: &mut Vec<Detection>,
+    ) -> Result<(), crate::model::ModelError> {
+        let _turn = self.turn.as_ref().map(|t| t.lock().unwrap_or_else(PoisonError::into_inner));
+        let score = self.detector.card().score;
+        out.clear();
+        self.detector.detect(frame, Region::whole(frame.size()), LongSide::Card, score, out)?;
+        let size = frame.size();
+        // A face within a person: what is held by a car or a cat is not looked for.
+        let small = |t: &&Track| {
+            t.state == State::Confirmed
+                && t.bbox.height() < SMALL_PERSON * size.height as f32
+                && !out.iter().any(|d| holds(t.bbox, d.bbox))
+        };
+        let mut heads: Vec<&Track> = tracks.iter().filter(small).collect();
+        // Those after the one looked at last, then from the beginning: everybody has a turn.
+        heads.sort_by_key(|t| (t.id.0 <= *last_head, t.id.0));
+        let mut found = Vec::new();
+        for track in heads.into_iter().take(HEADS_PER_LOOK) {
+            *last_head = track.id.0;
+            let Some(region) = head_region(track.bbox, size) else { continue };
+            let side = LongSide::Pixels((region.size.long_side() * 2).clamp(96, 320));
+            self.detector.detect(frame, region, side, score, &mut found)?;
+        }
+        found.retain(|d| !out.iter().any(|o| o.bbox.iou(d.bbox) > 0.3));
+        out.append(&mut found);
+        Ok(())
+    }
+}
+
+/// Whether a face is this body's: its centre lies in the box (a little wider than it), not below the upper two thirds.
+fn holds(body: Box2<FramePx>, face: Box2<FramePx>) -> bool {
+    let margin = 0.1 * body.width();
+    let upper = Box2::from_xyxy(
+        body.x0 - margin,
+        body.y0 - 0.1 * body.height(),
+        body.x1 + margin,
+        body.y0 + 0.67 * body.height(),
+    );
+    upper.contains(face.center()) && face.area() < body.area()
+}
+
+/// A square around the upper part of a body, inside the frame.
+fn head_region(body: Box2<FramePx>, frame: Size) -> Option<Region> {
+    let side = (body.width() * 1.2).max(body.height() * 0.45);
+    let c = body.center();
+    let b = Box2::from_xywh(c.x - side / 2.0, body.y0 - side * 0.15, side, side).clip(frame);
+    if b.is_empty() || b.width() < 16.0 || b.height() < 16.0 {
+        return None;
+    }
+    let size = Size::new(b.width() as u32, b.height() as u32);
+    Some(Region { x: b.x0 as u32, y: b.y0 as u32, size })
+}
+
+fn say(to: &Sender<Message>, camera: CameraId, at: MonoNs, received: MonoNs, body: Body) -> Result<(), DoorClosed> {
+    to.send(Message::Event(Event { camera: Some(camera), at, received, body })).map_err(|_| DoorClosed)
+}

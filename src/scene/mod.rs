@@ -1,0 +1,177 @@
+//! Tracks to facts: what is worth a line. Pure.
+//!
+//! A visit is one track between its `appeared` and its `left`. Between the two, `updated` is said when something changed that
+//! matters, and at most once in [`Settings::update_every_ms`] for each track.
+
+use crate::event::{Body, LeftReason, TrackNo};
+use crate::frame::MonoNs;
+use crate::geom::{Box2, FramePx, Size};
+use crate::track::{Change, State, Track, TrackId};
+
+/// When an update is worth a line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// At most one update in this time for each track. Default 1000 ms.
+    pub update_every_ms: u64,
+    /// A box that overlaps the one told last by less than this has changed. Default 0.7.
+    pub same_iou: f32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { update_every_ms: 1000, same_iou: 0.7 }
+    }
+}
+
+/// Gives out the numbers of tracks: one counter for all trackers of all cameras, so that a number names one visit.
+#[derive(Debug, Default)]
+pub struct Numbers(u32);
+
+impl Numbers {
+    fn next(&mut self) -> TrackNo {
+        self.0 = self.0.wrapping_add(1);
+        TrackNo(self.0)
+    }
+}
+
+#[derive(Debug)]
+struct Visit {
+    id: TrackId,
+    no: TrackNo,
+    told_at: MonoNs,
+    told_box: Box2<FramePx>,
+    told_moving: bool,
+}
+
+/// The visits of one tracker that were told and have not ended.
+#[derive(Debug)]
+pub struct Visits {
+    settings: Settings,
+    open: Vec<Visit>,
+    size: Size,
+}
+
+impl Visits {
+    /// None yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, open: Vec::new(), size: Size::default() }
+    }
+
+    /// The number under which a track was told.
+    pub fn number(&self, id: TrackId) -> Option<TrackNo> {
+        self.open.iter().find(|v| v.id == id).map(|v| v.no)
+    }
+
+    /// What one frame brought, as events in the order left, appeared, updated; `say` receives them.
+    pub fn frame(
+        &mut self,
+        at: MonoNs,
+        size: Size,
+        tracks: &[Track],
+        changes: &[Change],
+        numbers: &mut Numbers,
+        mut say: impl FnMut(Body),
+    ) {
+        self.size = size;
+        for change in changes {
+            if let Change::Left(track) = change {
+                self.left(track, LeftReason::Lost, &mut say);
+            }
+        }
+        for change in changes {
+            let Change::Appeared(id) = change else { continue };
+            let Some(track) = tracks.iter().find(|t| t.id == *id) else { continue };
+            let no = numbers.next();
+            say(Body::TrackAppeared {
+                track: no,
+                label: track.class,
+                score: track.score,
+                bbox: track.bbox.to_unit(size),
+            });
+            self.open.push(Visit { id: *id, no, told_at: at, told_box: track.bbox, told_moving: track.moving });
+        }
+        for visit in &mut self.open {
+            let Some(track) = tracks.iter().find(|t| t.id == visit.id && t.state == State::Confirmed) else { continue };
+            let changed = track.moving != visit.told_moving || track.bbox.iou(visit.told_box) < self.settings.same_iou;
+            if changed && at.ms_since(visit.told_at) >= self.settings.update_every_ms {
+                say(Body::TrackUpdated {
+                    track: visit.no,
+                    label: track.class,
+                    score: track.score,
+                    bbox: track.bbox.to_unit(size),
+                    moving: track.moving,
+                });
+                (visit.told_at, visit.told_box, visit.told_moving) = (at, track.bbox, track.moving);
+            }
+        }
+    }
+
+    /// All visits end: the camera or the run does.
+    pub fn end(&mut self, tracks: &[Track], reason: LeftReason, mut say: impl FnMut(Body)) {
+        for track in tracks {
+            self.left(track, reason, &mut say);
+        }
+        // Every track that was told is among `tracks`; should one be missing, its visit must not be taken for open.
+        self.open.clear();
+    }
+
+    fn left(&mut self, track: &Track, reason: LeftReason, say: &mut impl FnMut(Body)) {
+        let Some(index) = self.open.iter().position(|v| v.id == track.id) else { return };
+        let visit = self.open.remove(index);
+        say(Body::TrackLeft {
+            track: visit.no,
+            label: track.class,
+            bbox: track.bbox.to_unit(self.size),
+            dwell_ms: track.last_seen.ms_since(track.first_seen),
+            reason,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detection::{ClassId, Score};
+
+    fn track(id: u32, x: f32, at_ms: u64) -> Track {
+        Track {
+            id: TrackId(id),
+            class: ClassId(0),
+            score: Score::default(),
+            bbox: Box2::from_xywh(x, 0.0, 10.0, 10.0),
+            first_seen: MonoNs(0),
+            last_seen: MonoNs::default().plus_ms(at_ms),
+            confirmed_at: Some(MonoNs(0)),
+            state: State::Confirmed,
+            moving: false,
+        }
+    }
+
+    fn kinds(visits: &mut Visits, ms: u64, tracks: &[Track], changes: &[Change], n: &mut Numbers) -> Vec<&'static str> {
+        let mut out = Vec::new();
+        visits.frame(MonoNs::default().plus_ms(ms), Size::new(100, 100), tracks, changes, n, |b| out.push(b.kind()));
+        out
+    }
+
+    #[test]
+    fn a_visit_is_told_once_updated_rarely_and_ended_once() {
+        let (mut v, mut n) = (Visits::new(Settings::default()), Numbers::default());
+        let appeared = [Change::Appeared(TrackId(1))];
+        assert_eq!(kinds(&mut v, 0, &[track(1, 0.0, 0)], &appeared, &mut n), ["track.appeared"]);
+        assert!(kinds(&mut v, 500, &[track(1, 30.0, 500)], &[], &mut n).is_empty(), "too soon");
+        assert!(kinds(&mut v, 1100, &[track(1, 1.0, 1100)], &[], &mut n).is_empty(), "has hardly moved");
+        assert_eq!(kinds(&mut v, 1200, &[track(1, 30.0, 1200)], &[], &mut n), ["track.updated"]);
+        let left = [Change::Left(track(1, 30.0, 1200))];
+        assert_eq!(kinds(&mut v, 3300, &[], &left, &mut n), ["track.left"]);
+        assert!(kinds(&mut v, 3400, &[], &left, &mut n).is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_camera_ends_its_visits_with_their_dwell() {
+        let (mut v, mut n) = (Visits::new(Settings::default()), Numbers::default());
+        kinds(&mut v, 0, &[track(7, 0.0, 0)], &[Change::Appeared(TrackId(7))], &mut n);
+        let mut said = Vec::new();
+        v.end(&[track(7, 0.0, 4000), track(8, 0.0, 0)], LeftReason::Shutdown, |b| said.push(b));
+        assert!(matches!(said[..], [Body::TrackLeft { dwell_ms: 4000, reason: LeftReason::Shutdown, .. }]), "{said:?}");
+    }
+}
