@@ -241,7 +241,8 @@ fn boot_of_replay(config: &Config) -> u64 {
     for setting in config.settings() {
         let key = setting.key.as_str();
         // A path may be spelled in several ways; the file it leads to counts.
-        if !(key.starts_with("run.") && key != "run.start") && !key.ends_with(".source") {
+        let only_how = key.starts_with("run.") && key != "run.start";
+        if !only_how && !key.ends_with(".source") {
             hash.update(format!("{key}={}\n", setting.value));
         }
     }

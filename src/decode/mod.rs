@@ -7,6 +7,7 @@
 
 pub(crate) mod jpeg;
 mod raw;
+mod reference;
 mod still;
 
 use crate::frame::{Frame, PixelFormat, RawFrame};
