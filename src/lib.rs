@@ -10,6 +10,7 @@ pub mod detection;
 pub mod emit;
 pub mod event;
 pub mod exit;
+pub mod face;
 pub mod flow;
 pub mod frame;
 pub mod geom;

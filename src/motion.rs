@@ -384,7 +384,7 @@ impl Watch {
         }
         let shift = median(&mut differences[..used]);
         let plain = spread_of(1.0, shift, samples);
-        let (mut gain, mut offset, mut spread) = (1.0_f32, shift, plain);
+        let (mut gain, mut offset, mut spread, mut deviation) = (1.0_f32, shift, plain, 0.0_f32);
         for _ in 0..2 {
             let limit = 2.5 * MAD_TO_SD * spread + 0.5;
             let (mut k, mut sx, mut sy, mut sxx, mut sxy) = (0.0_f32, 0.0_f32, 0.0_f32, 0.0_f32, 0.0_f32);
@@ -406,12 +406,15 @@ impl Watch {
             gain = ((sxy - sx * sy / k) / var).clamp(0.2, 5.0);
             offset = (sy - gain * sx) / k;
             spread = spread_of(gain, offset, samples);
+            deviation = var.sqrt();
         }
-        // A gain must earn its place: a large thing that moves looks a little like one.
-        if spread >= 0.9 * plain {
+        // A gain must stand out of its own uncertainty, or the noise of each frame would make the memories tremble.
+        if (gain - 1.0).abs() * deviation < 4.0 * MAD_TO_SD * spread {
             (gain, offset, spread) = (1.0, shift, plain);
         }
-        Light { gain, offset, pivot, noise: spread * MAD_TO_SD * std::f32::consts::FRAC_1_SQRT_2 }
+        // When half the plane changed, what is left over is no noise; a limit keeps that from hiding everything.
+        let noise = (spread * MAD_TO_SD * std::f32::consts::FRAC_1_SQRT_2).min(MAX_NOISE);
+        Light { gain, offset, pivot, noise }
     }
 
     /// Whether most of the plane became brighter, or most of it darker, at once.

@@ -102,10 +102,10 @@ class Faces:
 
     def __call__(self, picture, least):
         height, width = picture.shape[:2]
-        scale = min(1.0, self.long_side / max(height, width)) if self.long_side else 1.0
-        if scale < 1.0:
+        scale = self.long_side / max(height, width) if self.long_side else 1.0
+        if scale != 1.0:
             size = (round(width * scale), round(height * scale))
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR)
         high, wide = picture.shape[:2]
         picture = cv2.copyMakeBorder(picture, 0, -high % 32, 0, -wide % 32, cv2.BORDER_CONSTANT)
         columns = picture.shape[1]
@@ -151,14 +151,19 @@ def numbers(values):
     return "[" + ", ".join(f"{value:.1f}" for value in values) + "]"
 
 
+def places(points):
+    return "[" + ", ".join(map(numbers, points)) + "]"
+
+
 def fragment(picture, detections):
-    print(f'[golden]\nimage = "{picture}"\nexpect = [')
+    print(f'[golden]\nimage = "{picture}"\n')
     for detection in detections:
-        fields = [f'class = "{detection["class"]}"', f"box = {numbers(detection['box'])}", f"score = {detection['score']:.3f}"]
+        print(f'[[golden.expect]]\nclass = "{detection["class"]}"\nbox = {numbers(detection["box"])}')
+        # JPEG decoders differ in the last bit, and so do ways to average pixels: hence the room.
+        print(f"score = {detection['score']:.3f}\nscore_tolerance = 0.03\nmin_iou = 0.9")
         if "landmarks" in detection:
-            fields.append("landmarks = [" + ", ".join(map(numbers, detection["landmarks"])) + "]")
-        print("  { " + ", ".join(fields + ["min_iou = 0.9"]) + " },")
-    print("]\n")
+            print(f"landmarks = {places(detection['landmarks'])}")
+        print()
 
 
 def weights(given, pattern, what):
@@ -190,7 +195,7 @@ def main():
     parser.add_argument("--score", type=float, default=0.5, help="least score of a detection (default 0.5)")
     parser.add_argument(
         "--long-side", type=long_side, default=640, metavar="N|native",
-        help="the face detector sees pictures shrunk to this; none is enlarged (default 640)",
+        help="the face detector sees pictures brought to this (default 640, as its card says)",
     )
     args = parser.parse_args()
     files = {
@@ -216,15 +221,18 @@ def main():
         fragment(path, found)
         if found:
             largest = max(found, key=lambda face: face["box"][2] * face["box"][3])
-            embeddings[path] = embedder(picture, largest["landmarks"])
+            # As printed, so that a replay starts from the same numbers.
+            largest = largest["landmarks"].round(1)
+            embeddings[path] = (largest, embedder(picture, largest))
 
-    print(f"# {named['embedder']}, the largest face of each picture\n[golden]\nexpect_cosine = [")
+    print(f"# {named['embedder']}, the largest face of each picture\n[golden]\n")
     paths = list(embeddings)
     for i, a in enumerate(paths):
         for b in paths[i + 1 :]:
-            cosine = float(embeddings[a] @ embeddings[b])
-            print(f'  {{ a = "{a}", b = "{b}", cosine = {cosine:.3f}, tolerance = 0.01 }},')
-    print("]")
+            cosine = float(embeddings[a][1] @ embeddings[b][1])
+            print(f'[[golden.expect_cosine]]\na = "{a}"\nb = "{b}"')
+            print(f"landmarks_a = {places(embeddings[a][0])}\nlandmarks_b = {places(embeddings[b][0])}")
+            print(f"cosine = {cosine:.3f}\ntolerance = 0.01\n")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,123 @@
-//! One file a command.
+//! The commands: each turns what was typed into work, and its outcome into an exit code.
+//!
+//! stdout is data, stderr is for people: one line for each thing that went wrong. `run` writes its events through
+//! [`crate::emit`]; the other commands print through [`Printer`].
 
-pub mod run;
+mod detect;
+mod models;
+mod run;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use crate::cli::{self, CliError, Invocation, one_line};
+use crate::config::{Config, ConfigError};
+use crate::exit::Exit;
+use crate::model::ModelError;
+use crate::source::SourceError;
+
+/// Why a command ended early: an exit code and one line.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    /// Empty: nothing to say (the reader of stdout is gone).
+    line: String,
+}
+
+impl Failure {
+    /// With the line to print.
+    pub fn new(exit: Exit, line: impl Into<String>) -> Self {
+        Self { exit, line: line.into() }
+    }
+
+    /// Prints the line, if there is one, and gives the exit code.
+    pub fn report(&self) -> Exit {
+        if !self.line.is_empty() {
+            complain(&self.line);
+        }
+        self.exit
+    }
+}
+
+impl From<CliError> for Failure {
+    fn from(error: CliError) -> Self {
+        Self::new(Exit::Usage, error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Usage, error.to_string())
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        Self::new(Exit::Model, error.to_string())
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self::new(Exit::Source, error.to_string())
+    }
+}
+
+/// One line on stderr, whatever the message holds. A closed stderr is nobody's problem.
+pub fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr(), "porchlight: {}", one_line(message.as_ref()));
+}
+
+/// stdout of the commands that print an answer (events go through `emit`).
+struct Printer(std::io::Stdout);
+
+impl Printer {
+    fn new() -> Self {
+        Self(std::io::stdout())
+    }
+
+    /// Writes and flushes.
+    ///
+    /// # Errors
+    /// A silent [`Exit::Done`] when the reader is gone, [`Exit::Internal`] for anything else (a full disk).
+    fn print(&mut self, text: &str) -> Result<(), Failure> {
+        match self.0.write_all(text.as_bytes()).and_then(|()| self.0.flush()) {
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::new(Exit::Done, "")),
+            Err(e) => Err(Failure::new(Exit::Internal, format!("stdout: cannot be written: {e}"))),
+        }
+    }
+}
+
+/// Parses, runs, and says how it ended. A panic, which is a bug, becomes one line and [`Exit::Internal`].
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(String::new, |l| format!("{}:{}: ", l.file(), l.line()));
+        let what = info.payload_as_str().unwrap_or("a panic");
+        complain(&format!("internal error: {place}{what}: this is a bug, please report it"));
+    }));
+    let args: Vec<OsString> = args.into_iter().collect();
+    std::panic::catch_unwind(|| match cli::parse(args).map_err(Failure::from).and_then(dispatch) {
+        Ok(exit) => exit,
+        Err(failure) => failure.report(),
+    })
+    .unwrap_or(Exit::Internal)
+}
+
+fn dispatch(invocation: Invocation) -> Result<Exit, Failure> {
+    match invocation {
+        Invocation::Print(text) => Printer::new().print(&text).map(|()| Exit::Done),
+        Invocation::Run(args) => run::run(&args),
+        Invocation::Detect(args) => detect::run(&args),
+        Invocation::Models(args) => models::run(&args),
+        Invocation::Schema => {
+            let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
+            text.push('\n');
+            Printer::new().print(&text).map(|()| Exit::Done)
+        }
+        Invocation::Explain(args) => {
+            let text = Config::load(&args)?.explain();
+            Printer::new().print(&text).map(|()| Exit::Done)
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sha2::Digest;
 
+use super::Failure;
 use crate::cli::{Pace, RunArgs};
 use crate::config::{CameraConfig, Config, SourceSpec};
 use crate::decode::Limits;
@@ -26,38 +27,21 @@ use crate::source::pace::Pace as Paced;
 use crate::source::{FrameSource, SourceError, replay};
 use crate::watch::Meter;
 
-/// Why a run could not begin.
-struct Failure {
-    exit: Exit,
-    line: String,
-}
-
 fn failure(exit: Exit, line: impl std::fmt::Display) -> Failure {
-    Failure { exit, line: line.to_string() }
+    Failure::new(exit, line.to_string())
 }
 
-/// Runs until the sources end, a signal comes, or the reader of stdout goes. Returns the exit code; every complaint is on
-/// stderr already.
-pub fn run(args: &RunArgs) -> Exit {
-    match start(args) {
-        Ok(exit) => exit,
-        Err(f) => {
-            eprintln!("porchlight: {}", f.line);
-            f.exit
-        }
-    }
-}
-
-fn start(args: &RunArgs) -> Result<Exit, Failure> {
-    let config = Config::load(args).map_err(|e| failure(Exit::Usage, e))?;
+/// Runs until the sources end, a signal comes, or the reader of stdout goes.
+pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let config = Config::load(args)?;
     let stop = Arc::new(AtomicBool::new(false));
     listen_for_signals(&stop).map_err(|e| failure(Exit::Internal, format_args!("signals: {e}")))?;
 
     // Models before cameras: a wrong card must not cost the wait for a device.
-    let runtime = Runtime::load().map_err(|e| failure(Exit::Model, e))?;
+    let runtime = Runtime::load()?;
     let threads = config.run.thread_count();
     let mut labels = Labels::default();
-    let load = |name: &str| card::find(name).and_then(|dir| Card::load(&dir)).map_err(|e| failure(Exit::Model, e));
+    let load = |name: &str| card::find(name).and_then(|dir| Card::load(&dir));
     let objects_card = load(&config.objects.model)?;
     let faces_wanted = config.cameras.is_empty() || config.cameras.iter().any(|c| c.faces);
     let faces_card = if faces_wanted { Some(load(&config.faces.detector)?) } else { None };
@@ -69,10 +53,10 @@ fn start(args: &RunArgs) -> Result<Exit, Failure> {
         Ok::<_, crate::model::ModelError>(detector)
     };
     let object_score = config.objects.score.unwrap_or(objects_card.score);
-    let objects = detector(objects_card, threads, &mut labels).map_err(|e| failure(Exit::Model, e))?;
+    let objects = detector(objects_card, threads, &mut labels)?;
     let faces = match faces_card {
         // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
-        Some(card) => Some(detector(card, 1, &mut labels).map_err(|e| failure(Exit::Model, e))?),
+        Some(card) => Some(detector(card, 1, &mut labels)?),
         None => None,
     };
     let face_class = labels.intern(FACE);
@@ -86,7 +70,7 @@ fn start(args: &RunArgs) -> Result<Exit, Failure> {
     let clock = |live: bool| if live { Clock::Live } else { Clock::Replay { start_ms } };
     let all_replay = !live.contains(&true);
     let config_sha256 = config.sha256();
-    let boot = if all_replay { boot_of_replay(&config, &config_sha256) } else { random_boot() };
+    let boot = if all_replay { boot_of_replay(&config) } else { random_boot() };
     let ledgers: Arc<[Ledger]> = cameras.iter().map(|_| Ledger::default()).collect();
     let door = Door {
         hello: Hello { models, config_sha256, cameras: hello_cameras },
@@ -236,13 +220,20 @@ fn tail(text: &str, n: usize) -> String {
     text.chars().skip(skip).collect()
 }
 
-/// The same inputs give the same name of the run: configuration and, of each file, its name, length and beginning.
-fn boot_of_replay(config: &Config, config_sha256: &str) -> u64 {
+/// The same inputs give the same name of the run: the configuration (but for how fast and with how many threads it runs,
+/// which changes nothing that is said) and, of each file, its name, length and beginning.
+fn boot_of_replay(config: &Config) -> u64 {
     /// Enough to tell two recordings apart without reading them.
     const BEGINNING: u64 = 1 << 20;
     let mut hash = sha2::Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
-    hash.update(config_sha256);
+    for setting in config.settings() {
+        let key = setting.key.as_str();
+        // A path may be spelled in several ways; the file it leads to counts.
+        if !(key.starts_with("run.") && key != "run.start") && !key.ends_with(".source") {
+            hash.update(format!("{key}={}\n", setting.value));
+        }
+    }
     for camera in &config.cameras {
         let SourceSpec::Path(path) = &camera.source else { continue };
         for file in replay::pictures(&path.to_string_lossy()).unwrap_or_else(|_| vec![path.clone()]) {

@@ -232,8 +232,8 @@ fn prepare(whole: &[u8], facts: Facts, scratch: &mut Vec<u8>) {
         scratch.extend_from_slice(&STANDARD_TABLES);
     }
     scratch.extend_from_slice(body);
-    if facts.frame_kind != 0xc2 {
-        // Not for progressive pictures: there the codec wants the marker right behind the scan, and reports its absence.
+    if facts.frame_kind != 0xc2 || facts.scans > 1 {
+        // Not behind the first scan of a progressive picture, where the codec insists on a marker.
         (0..32).for_each(|_| scratch.extend_from_slice(&[0xff, 0x00]));
     }
     scratch.extend_from_slice(&[0xff, 0xd9]);

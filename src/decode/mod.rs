@@ -218,3 +218,6 @@ fn guarded<T>(codec: &str, run: impl FnOnce() -> Result<T, DecodeError>) -> Resu
 pub(crate) fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(300).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,9 @@ impl Layout {
             PixelFormat::I422 => (half, stride.div_ceil(2), height, 2),
             PixelFormat::I444 => (width, stride, height, 2),
             // An odd width without padding still has whole pairs of U and V.
-            PixelFormat::Nv12 => (half * 2, stride.next_multiple_of(2), height.div_ceil(2), 1),
+            PixelFormat::Nv12 => {
+                (half * 2, stride.checked_next_multiple_of(2).unwrap_or(usize::MAX), height.div_ceil(2), 1)
+            }
             _ => (0, 0, 0, 0),
         };
         Self { row, stride, chroma_row, chroma_stride, chroma_height, chroma_planes }
@@ -89,18 +91,29 @@ pub(super) fn decode(raw: &RawFrame, limits: &Limits, into: &mut Frame) -> Resul
     let (luma, chroma) = raw.data.split_at((layout.stride.saturating_mul(height)).min(found));
     guarded("yuv", || {
         let done = match format {
-            PixelFormat::Yuyv | PixelFormat::Uyvy => packed(raw, size, &layout, rgb, range),
-            PixelFormat::Nv12 => {
-                let planes = YuvBiPlanarImage {
-                    y_plane: luma,
-                    y_stride: narrow(layout.stride),
-                    uv_plane: chroma,
-                    uv_stride: narrow(layout.chroma_stride),
-                    width: size.width,
-                    height: size.height,
-                };
-                yuv::yuv_nv12_to_rgb(&planes, rgb, rgb_stride, range, MATRIX, MODE)
+            PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::Grey => {
+                in_rows(&raw.data, size, &layout, rgb, |data, stride, height, rgb| match format {
+                    PixelFormat::Grey => {
+                        let (y_plane, y_stride, width) = (data, narrow(stride), size.width);
+                        yuv::yuv400_to_rgb(
+                            &YuvGrayImage { y_plane, y_stride, width, height },
+                            rgb,
+                            rgb_stride,
+                            range,
+                            MATRIX,
+                        )
+                    }
+                    _ => {
+                        let image = YuvPackedImage { yuy: data, yuy_stride: narrow(stride), width: size.width, height };
+                        if format == PixelFormat::Yuyv {
+                            yuv::yuyv422_to_rgb(&image, rgb, rgb_stride, range, MATRIX)
+                        } else {
+                            yuv::uyvy422_to_rgb(&image, rgb, rgb_stride, range, MATRIX)
+                        }
+                    }
+                })
             }
+            PixelFormat::Nv12 => nv12(luma, chroma, size, &layout, rgb, range),
             PixelFormat::I420 | PixelFormat::I422 | PixelFormat::I444 => {
                 let (u_plane, v_plane) = chroma.split_at(layout.chroma_stride * layout.chroma_height);
                 let planes = YuvPlanarImage {
@@ -119,15 +132,6 @@ pub(super) fn decode(raw: &RawFrame, limits: &Limits, into: &mut Frame) -> Resul
                     _ => yuv::yuv444_to_rgb(&planes, rgb, rgb_stride, range, MATRIX),
                 }
             }
-            PixelFormat::Grey => {
-                let plane = YuvGrayImage {
-                    y_plane: luma,
-                    y_stride: narrow(layout.stride),
-                    width: size.width,
-                    height: size.height,
-                };
-                yuv::yuv400_to_rgb(&plane, rgb, rgb_stride, range, MATRIX)
-            }
             PixelFormat::Rgb24 => {
                 let rows = raw.data.chunks(layout.stride.min(found).max(1));
                 rgb.chunks_exact_mut(layout.row)
@@ -141,24 +145,51 @@ pub(super) fn decode(raw: &RawFrame, limits: &Limits, into: &mut Frame) -> Resul
     })
 }
 
-/// YUYV and UYVY. The library wants whole strides; the last row may lack its padding, so it is given alone.
-fn packed(raw: &RawFrame, size: Size, layout: &Layout, rgb: &mut [u8], range: YuvRange) -> Result<(), YuvError> {
-    let convert = |yuy: &[u8], stride: usize, height: u32, rgb: &mut [u8]| {
-        let yuy_stride = u32::try_from(stride).unwrap_or(u32::MAX);
-        let image = YuvPackedImage { yuy, yuy_stride, width: size.width, height };
-        match raw.format {
-            PixelFormat::Yuyv => yuv::yuyv422_to_rgb(&image, rgb, size.width * 3, range, MATRIX),
-            _ => yuv::uyvy422_to_rgb(&image, rgb, size.width * 3, range, MATRIX),
-        }
-    };
-    let whole = layout.stride.saturating_mul(size.height as usize);
-    if let Some(all) = raw.data.get(..whole) {
+/// Formats of one plane. The library wants whole strides, and passes over a last row without its padding (grey) or refuses
+/// it (packed); so such a row is given alone.
+fn in_rows(
+    data: &[u8],
+    size: Size,
+    layout: &Layout,
+    rgb: &mut [u8],
+    convert: impl Fn(&[u8], usize, u32, &mut [u8]) -> Result<(), YuvError>,
+) -> Result<(), YuvError> {
+    let height = size.height as usize;
+    if let Some(all) = data.get(..layout.stride.saturating_mul(height)) {
         return convert(all, layout.stride, size.height, rgb);
     }
-    let (above, last) = raw.data.split_at(layout.stride.saturating_mul(size.height as usize - 1));
-    let (rgb_above, rgb_last) = rgb.split_at_mut(size.width as usize * 3 * (size.height as usize - 1));
-    if size.height > 1 {
+    let (above, last) = data.split_at(layout.stride.saturating_mul(height - 1));
+    let (rgb_above, rgb_last) = rgb.split_at_mut(size.width as usize * 3 * (height - 1));
+    if height > 1 {
         convert(above, layout.stride, size.height - 1, rgb_above)?;
     }
     convert(&last[..layout.row], layout.row, 1, rgb_last)
+}
+
+/// NV12, where the library passes over a last row of chroma without its padding: that row and its luma are given alone.
+fn nv12(
+    luma: &[u8],
+    chroma: &[u8],
+    size: Size,
+    layout: &Layout,
+    rgb: &mut [u8],
+    range: YuvRange,
+) -> Result<(), YuvError> {
+    let narrow = |stride: usize| u32::try_from(stride).unwrap_or(u32::MAX);
+    let convert = |y_plane: &[u8], uv_plane: &[u8], uv_stride: usize, height: u32, rgb: &mut [u8]| {
+        let (y_stride, uv_stride, width) = (narrow(layout.stride), narrow(uv_stride), size.width);
+        let planes = YuvBiPlanarImage { y_plane, y_stride, uv_plane, uv_stride, width, height };
+        yuv::yuv_nv12_to_rgb(&planes, rgb, width * 3, range, MATRIX, MODE)
+    };
+    if chroma.len() >= layout.chroma_stride.saturating_mul(layout.chroma_height) {
+        return convert(luma, chroma, layout.chroma_stride, size.height, rgb);
+    }
+    let above = size.height.saturating_sub(1) / 2 * 2;
+    let (luma_above, luma_last) = luma.split_at(layout.stride * above as usize);
+    let (chroma_above, chroma_last) = chroma.split_at(layout.chroma_stride * (layout.chroma_height - 1));
+    let (rgb_above, rgb_last) = rgb.split_at_mut(size.width as usize * 3 * above as usize);
+    if above > 0 {
+        convert(luma_above, chroma_above, layout.chroma_stride, above, rgb_above)?;
+    }
+    convert(luma_last, &chroma_last[..layout.chroma_row], layout.chroma_row, size.height - above, rgb_last)
 }

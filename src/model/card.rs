@@ -174,6 +174,8 @@ pub struct Expect {
     pub score_tolerance: f32,
     /// The least intersection over union with ours.
     pub min_iou: f32,
+    /// For faces: the five points, pixels of the picture; ours must lie within a twentieth of the box's longer side.
+    pub landmarks: Option<[[f32; 2]; 5]>,
 }
 
 /// One expected similarity of a golden pair.
@@ -553,6 +555,17 @@ impl Card {
             nms_iou,
             golden: raw.golden,
         })
+    }
+
+    /// A golden picture's path: `relative` to the folder that holds `models/`.
+    ///
+    /// # Errors
+    /// [`ModelError::Card`] when it leads out of there: cards are brought by strangers.
+    pub fn golden_path(&self, relative: &Path) -> Result<PathBuf, ModelError> {
+        let card = self.dir.join("card.toml");
+        let dir = self.dir.canonicalize().map_err(|e| card_error(&card, format_args!("cannot be read: {e}")))?;
+        let root = dir.parent().and_then(Path::parent).unwrap_or(&dir);
+        inside(root, relative, &card, "golden")
     }
 
     /// The bytes of the weights, after their hash was compared with the card.

@@ -174,7 +174,7 @@ impl Detector {
 }
 
 /// Compares the card's input with the session's.
-pub(super) fn check_input(card: &Card, infer: &dyn Infer) -> Result<(), ModelError> {
+pub(crate) fn check_input(card: &Card, infer: &dyn Infer) -> Result<(), ModelError> {
     let wrong = |tensor: &str, wanted: String, found: String| {
         Err(ModelError::Tensor { model: card.name.clone(), tensor: tensor.to_owned(), wanted, found })
     };

@@ -1,1 +1,301 @@
+use super::*;
+use crate::frame::Stamp;
+use proptest::prelude::*;
 
+/// Numerical Recipes' linear congruential generator: noise that is the same for ever.
+struct Lcg(u64);
+
+impl Lcg {
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as u32
+    }
+
+    /// About normal, mean 0, deviation `sd`.
+    fn normal(&mut self, sd: f32) -> f32 {
+        let v = self.next();
+        let sum = (0..4).map(|i| (v >> (i * 7)) & 127).sum::<u32>();
+        (sum as f32 - 254.0) / 73.9 * sd
+    }
+}
+
+/// A scene: a textured background, a light, things in it.
+struct Scene {
+    size: Size,
+    noise: f32,
+    gain: f32,
+    offset: f32,
+    things: Vec<(Box2<FramePx>, f32)>,
+    rng: Lcg,
+}
+
+impl Scene {
+    fn new(size: Size, noise: f32) -> Self {
+        Self { size, noise, gain: 1.0, offset: 0.0, things: Vec::new(), rng: Lcg(1) }
+    }
+
+    fn frame(&mut self) -> Frame {
+        let mut frame = Frame::new();
+        let rgb = frame.reset(Stamp::default(), self.size);
+        let (w, scale) = (self.size.width as usize, 1280.0 / self.size.width as f32);
+        for (i, px) in rgb.chunks_exact_mut(3).enumerate() {
+            let (x, y) = ((i % w) as f32, (i / w) as f32);
+            let (u, v) = (x * scale, y * scale);
+            // A wall, a slope of light, some furniture.
+            let mut luma = 90.0 + u * 0.04 + if (u as u32 / 160 + v as u32 / 120) % 2 == 0 { 25.0 } else { 0.0 };
+            for (b, tone) in &self.things {
+                if b.contains(crate::geom::Point::new(x, y)) {
+                    luma = *tone;
+                }
+            }
+            let luma = luma * self.gain + self.offset;
+            for c in px {
+                *c = (luma + self.rng.normal(self.noise)).round().clamp(0.0, 255.0) as u8;
+            }
+        }
+        frame
+    }
+}
+
+const SMALL: Size = Size::new(640, 360);
+
+fn at_ms(ms: u64) -> MonoNs {
+    MonoNs(0).plus_ms(ms)
+}
+
+fn person(x: f32) -> Box2<FramePx> {
+    Box2::from_xywh(x, 120.0, 30.0, 80.0)
+}
+
+#[test]
+fn sensor_noise_is_still() {
+    for (size, sd) in [(SMALL, 3.0), (SMALL, 5.0), (Size::new(160, 120), 5.0), (Size::new(320, 240), 12.0)] {
+        let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(size, sd));
+        let kinds: Vec<_> = (0..60).map(|i| m.look(at_ms(i * 66), &scene.frame()).kind).collect();
+        assert_eq!(kinds[0], Kind::First);
+        let moving = kinds[1..].iter().filter(|k| **k != Kind::Still).count();
+        assert_eq!(moving, 0, "{size}, noise {sd}");
+    }
+}
+
+#[test]
+fn a_walker_is_boxed_in_every_frame() {
+    for fps in [5_u64, 15, 30] {
+        let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(SMALL, 3.0));
+        for i in 0..10 {
+            m.look(at_ms(i * 1000 / fps), &scene.frame());
+        }
+        for i in 10..10 + 2 * fps {
+            let now = i * 1000 / fps;
+            let b = person(50.0 + (now - 10_000 / fps) as f32 * 0.06);
+            scene.things = vec![(b, 40.0)];
+            let v = m.look(at_ms(now), &scene.frame());
+            assert_eq!(v.kind, Kind::Moving, "{fps} fps, frame {i}");
+            let cover = v.boxes.iter().map(|m| b.covered_by(*m)).fold(0.0, f32::max);
+            assert!(cover > 0.6, "{fps} fps, frame {i}: {cover} of {b:?} in {:?}", v.boxes);
+            // The trail is not an object: the box is not much longer than the way of a frame and the thing itself.
+            let way = 60.0 / fps as f32;
+            assert!(v.boxes[0].width() < 30.0 + 2.0 * way + 30.0, "{fps} fps, frame {i}: {:?}", v.boxes);
+        }
+    }
+}
+
+#[test]
+fn who_stands_is_still_after_two_seconds_and_moving_at_once_when_he_goes() {
+    for fps in [5_u64, 30] {
+        let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(SMALL, 3.0));
+        let mut last_moving = 0;
+        for i in 0..fps * 40 {
+            let now = i * 1000 / fps;
+            let walked = (now.clamp(1000, 3000) - 1000) as f32 * 0.06;
+            scene.things = if now < 1000 { vec![] } else { vec![(person(50.0 + walked), 40.0)] };
+            if m.look(at_ms(now), &scene.frame()).kind == Kind::Moving {
+                last_moving = now;
+            }
+        }
+        assert!((2900..5000).contains(&last_moving), "{fps} fps: moved until {last_moving}");
+        scene.things = vec![(person(50.0 + 120.0 + 8.0), 40.0)];
+        let v = m.look(at_ms(40_000), &scene.frame());
+        assert_eq!(v.kind, Kind::Moving);
+        // Gone altogether, the place itself tells, and is quiet soon.
+        scene.things.clear();
+        assert_eq!(m.look(at_ms(40_200), &scene.frame()).kind, Kind::Moving);
+        let mut ghost_until = 0;
+        for i in 2..30 {
+            if m.look(at_ms(40_000 + i * 200), &scene.frame()).kind == Kind::Moving {
+                ghost_until = i * 200;
+            }
+        }
+        assert!(ghost_until < 3000, "{ghost_until}");
+    }
+}
+
+#[test]
+fn where_someone_passed_there_is_no_ghost() {
+    let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(SMALL, 3.0));
+    for i in 0..20 {
+        m.look(at_ms(i * 66), &scene.frame());
+    }
+    for i in 20..50 {
+        scene.things = vec![(person(50.0 + (i - 20) as f32 * 5.0), 40.0)];
+        m.look(at_ms(i * 66), &scene.frame());
+    }
+    scene.things.clear();
+    m.look(at_ms(50 * 66), &scene.frame());
+    let after = m.look(at_ms(51 * 66), &scene.frame());
+    assert_eq!(after.kind, Kind::Still, "{:?}", after.boxes);
+}
+
+#[test]
+fn a_slow_thing_is_seen() {
+    let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(SMALL, 2.0));
+    let mut seen = 0;
+    for i in 0..120_u64 {
+        // 20 px/s: less than a pixel a frame.
+        scene.things = vec![(person(100.0 + i as f32 * 20.0 / 30.0), 30.0)];
+        seen += u32::from(m.look(at_ms(i * 33), &scene.frame()).kind == Kind::Moving);
+    }
+    assert!(seen > 90, "{seen} of 120");
+}
+
+#[test]
+fn slow_light_is_still() {
+    // Sunset: a third of the light within 20 s; and exposure that hunts, 30 levels a second.
+    let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(SMALL, 3.0));
+    for i in 0..300_u64 {
+        scene.gain = 1.0 - i as f32 / 900.0;
+        let v = m.look(at_ms(i * 66), &scene.frame());
+        assert!(i == 0 || v.kind == Kind::Still, "frame {i}: {:?}", v.kind);
+    }
+    let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(SMALL, 3.0));
+    for i in 0..90_u64 {
+        scene.gain = 1.0 + if i % 60 < 30 { i % 30 } else { 30 - i % 30 } as f32 / 100.0;
+        let v = m.look(at_ms(i * 33), &scene.frame());
+        assert!(i == 0 || v.kind != Kind::Moving, "frame {i}: {:?}", v.boxes);
+    }
+}
+
+#[test]
+fn a_light_switch_is_a_flash_and_what_moves_in_it_is_seen() {
+    for (gain, offset) in [(1.0, 60.0), (1.6, 0.0), (0.4, 0.0), (0.7, 40.0)] {
+        let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(SMALL, 3.0));
+        for i in 0..30 {
+            m.look(at_ms(i * 66), &scene.frame());
+        }
+        (scene.gain, scene.offset) = (gain, offset);
+        let kinds: Vec<_> = (30..40).map(|i| m.look(at_ms(i * 66), &scene.frame()).kind).collect();
+        if (gain, offset) != (0.7, 40.0) {
+            assert_eq!(kinds[0], Kind::Flash, "gain {gain}, offset {offset}");
+        }
+        assert!(kinds[1..].iter().all(|k| *k == Kind::Still), "gain {gain}, offset {offset}: {kinds:?}");
+        // Lightning, and somebody in it.
+        for i in 40..60 {
+            let walks = i >= 45;
+            (scene.gain, scene.offset) = if i == 50 { (1.0, 90.0) } else { (gain, offset) };
+            scene.things = if walks { vec![(person(50.0 + (i - 45) as f32 * 8.0), 20.0)] } else { vec![] };
+            let v = m.look(at_ms(i * 66), &scene.frame());
+            match i {
+                50 => assert_eq!(v.kind, Kind::Flash),
+                46..=49 | 52.. => assert_eq!(v.kind, Kind::Moving, "frame {i}, gain {gain}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_turned_camera_and_another_size_start_anew() {
+    let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(SMALL, 3.0));
+    m.look(at_ms(0), &scene.frame());
+    m.look(at_ms(66), &scene.frame());
+    // Checkers of another pitch and tone everywhere: some cells up, some down.
+    for i in 0..40 {
+        let (x, y) = ((i % 8) as f32 * 80.0, (i / 8) as f32 * 72.0);
+        scene.things.push((Box2::from_xywh(x, y, 80.0, 72.0), if i % 2 == 0 { 10.0 } else { 240.0 }));
+    }
+    assert_eq!(m.look(at_ms(132), &scene.frame()).kind, Kind::First);
+    assert_eq!(m.look(at_ms(198), &scene.frame()).kind, Kind::Still);
+    scene.size = Size::new(320, 180);
+    assert_eq!(m.look(at_ms(264), &scene.frame()).kind, Kind::First);
+}
+
+#[test]
+fn a_luma_plane_tells_the_same_as_the_frame() {
+    let mut scene = Scene::new(Size::new(1280, 720), 0.0);
+    scene.things = vec![(Box2::from_xywh(400.0, 200.0, 100.0, 200.0), 20.0)];
+    let frame = scene.frame();
+    let luma: Vec<u8> = frame.rgb().chunks_exact(3).map(|p| p[1]).collect();
+    let (mut a, mut b, mut c) = (Plane::default(), Plane::default(), Plane::default());
+    a.set_frame(&frame, 160);
+    assert!(b.set_luma(&luma, frame.size(), 1280, frame.size(), 160));
+    assert_eq!(a.cells(), (160, 90));
+    // Grey pixels: the weights sum to one.
+    assert!(a.luma().iter().zip(b.luma()).all(|(p, q)| (p - q).abs() < 0.01));
+    // A small plane that stands for a large frame gives boxes of the large one.
+    let mut m = Motion::new(Settings::default());
+    let mut small = vec![100_u8; 160 * 90];
+    c.set_luma(&small, Size::new(160, 90), 160, frame.size(), 160);
+    m.look_plane(at_ms(0), &c);
+    for y in 20..40 {
+        small[y * 160 + 50..][..10].fill(200);
+    }
+    c.set_luma(&small, Size::new(160, 90), 160, frame.size(), 160);
+    let v = m.look_plane(at_ms(66), &c);
+    assert_eq!(v.boxes, [Box2::from_xyxy(400.0, 160.0, 480.0, 320.0)]);
+    assert!(!c.set_luma(&small, Size::new(160, 91), 160, frame.size(), 160), "too short");
+    assert!(!c.set_luma(&small, Size::new(160, 90), 159, frame.size(), 160), "rows overlap");
+    assert!(c.set_luma(&[], Size::default(), 0, frame.size(), 160), "an empty plane is a plane");
+}
+
+#[test]
+fn a_clock_that_steps_back_or_stands_harms_nothing() {
+    let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(SMALL, 3.0));
+    for t in [5000, 5066, 1000, 1000, 1066, 0, u64::MAX / 1_000_000, 7] {
+        m.look(at_ms(t), &scene.frame());
+    }
+    assert_eq!(m.look(at_ms(80), &scene.frame()).kind, Kind::Still);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn boxes_lie_in_the_frame(
+        frames in prop::collection::vec((0_u32..90, 0_u32..90, any::<u64>(), any::<bool>()), 1..12),
+        same in any::<bool>(),
+    ) {
+        let mut m = Motion::new(Settings::default());
+        for (i, (w, h, seed, noisy)) in frames.iter().enumerate() {
+            let size = if same { Size::new(frames[0].0, frames[0].1) } else { Size::new(*w, *h) };
+            let mut rng = Lcg(*seed);
+            let rgb = (0..size.pixels() * 3).map(|k| if *noisy { rng.next() as u8 } else { (k / 64) as u8 ^ *seed as u8 });
+            let frame = Frame::from_rgb(Stamp::default(), size, rgb.collect()).unwrap_or_default();
+            let v = m.look(MonoNs(seed % 1_000_000_000 * i as u64), &frame);
+            prop_assert!(v.boxes.len() <= MAX_BOXES && (0.0..=1.0).contains(&v.share));
+            prop_assert!(v.boxes.windows(2).all(|p| p[0].area() >= p[1].area()));
+            for b in v.boxes {
+                prop_assert!(!b.is_empty() && b.covered_by(size.bounds()) > 0.999, "{b:?} in {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_shape_has_a_plane(w in 0_u32..3000, h in 0_u32..40, turn in any::<bool>(), cells in 0_u32..400) {
+        let size = if turn { Size::new(h, w) } else { Size::new(w, h) };
+        let frame = Frame::from_rgb(Stamp::default(), size, vec![255; size.pixels() * 3]).unwrap_or_default();
+        let mut p = Plane::default();
+        p.set_frame(&frame, cells);
+        prop_assert_eq!(p.luma().len(), p.cells().0 * p.cells().1);
+        prop_assert!(p.cells().0.max(p.cells().1) <= cells.max(32) as usize);
+        prop_assert!(p.luma().iter().all(|v| (v - 255.0).abs() < 0.01));
+    }
+}
+
+#[test]
+fn the_largest_frame_does_not_overflow_its_sums() {
+    let size = Size::new(8192, 600);
+    let frame = Frame::from_rgb(Stamp::default(), size, vec![255; size.pixels() * 3]).unwrap_or_default();
+    let mut p = Plane::default();
+    p.set_frame(&frame, 32);
+    assert!(p.luma().iter().all(|v| (v - 255.0).abs() < 0.01), "{:?}", p.luma().first());
+}

@@ -349,3 +349,6 @@ impl Tally {
         Err(SourceError::NoFrame { name: name.to_owned(), wanted, skipped })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,8 +81,12 @@ impl Axis {
         if s.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater) {
             return self;
         }
-        let (k0, k1) = (pp / s, pv / s);
         let off = measured - self.position;
+        // Beyond three deviations it counts less (Huber's weight): a false positive beside the object should not throw
+        // the track, and a real change of course is confirmed by the next ones.
+        let surprise = (off * off / (9.0 * s)).max(1.0);
+        let s = pp + noise_sd * noise_sd * surprise;
+        let (k0, k1) = (pp / s, pv / s);
         Self {
             position: self.position + k0 * off,
             velocity: self.velocity + k1 * off,

@@ -105,7 +105,8 @@ pub struct Settings {
     pub lost_after_ms: u64,
     /// The same for one that went out over the frame's edge. Default 500 ms.
     pub exit_after_ms: u64,
-    /// The same for one that was never confirmed. Default 500 ms.
+    /// The same for one that is not confirmed yet; such a one also ends when it was missed more often than matched.
+    /// Default 500 ms.
     pub tentative_ms: u64,
     /// A detection of another class is accepted from this plain IoU on (labels flicker between cat and dog). Default 0.5.
     pub other_class_iou: f32,
@@ -311,6 +312,8 @@ struct Live {
     /// The last look in vain since the last match, and the time spent on looking in vain.
     last_vain: Option<MonoNs>,
     vain_ns: u64,
+    /// All looks in vain.
+    misses: u32,
     /// The least share of a region's long side that its box had where it was found: what a miss has to be measured by.
     found_at: f32,
     /// The box it was matched with in this frame.
@@ -344,6 +347,7 @@ impl Live {
             hit_times: [at; 8],
             last_vain: None,
             vain_ns: 0,
+            misses: 0,
             found_at: f32::INFINITY,
             matched: Some(d.bbox),
             expected: filter.expect(at),
@@ -395,8 +399,12 @@ impl Live {
     /// Looked for in vain.
     fn missed(&mut self, at: MonoNs, limit_ms: u64) {
         self.streak = 0;
-        if self.track.state == State::Confirmed {
-            self.track.state = State::Lost;
+        self.misses = self.misses.saturating_add(1);
+        match self.track.state {
+            State::Confirmed => self.track.state = State::Lost,
+            // False positives come and go, and by chance some meet: what is there is there more often than not.
+            State::Tentative => self.gone |= self.misses > self.hits,
+            State::Lost => {}
         }
         if let Some(last) = self.last_vain {
             // One pause between two looks is no proof: it takes at least three looks in vain to give up.
@@ -404,7 +412,7 @@ impl Live {
             self.vain_ns = self.vain_ns.saturating_add(at.0.saturating_sub(last.0).min(most));
         }
         self.last_vain = Some(at);
-        self.gone |= self.last_vain.is_some() && self.vain_ns / 1_000_000 >= limit_ms.max(1);
+        self.gone |= self.vain_ns / 1_000_000 >= limit_ms.max(1);
     }
 
     /// Whether it is going or has gone out over the frame's edge.

@@ -1,0 +1,258 @@
+use super::*;
+use proptest::prelude::*;
+
+const HD: Size = Size::new(1280, 720);
+
+fn ms(v: u64) -> MonoNs {
+    MonoNs(0).plus_ms(1000 + v)
+}
+
+fn still() -> Verdict<'static> {
+    Verdict { kind: Kind::Still, boxes: &[], share: 0.0 }
+}
+
+fn moving(boxes: &[Box2<FramePx>]) -> Verdict<'_> {
+    Verdict { kind: Kind::Moving, boxes, share: 0.02 }
+}
+
+fn track(id: u32, bbox: Box2<FramePx>, state: State, moves: bool) -> Predicted {
+    Predicted { id: TrackId(id), bbox, state, moving: moves }
+}
+
+/// A person of 150 px.
+fn person(x: f32, y: f32) -> Box2<FramePx> {
+    Box2::from_cxcywh(x, y, 60.0, 150.0)
+}
+
+/// Past the first look.
+fn started() -> Attention {
+    let mut a = Attention::new(Settings::default());
+    let first = Verdict { kind: Kind::First, boxes: &[], share: 1.0 };
+    assert!(a.choose(ms(0), HD, &first, []).whole);
+    a
+}
+
+#[test]
+fn a_small_person_gets_a_crop_with_context() {
+    for (x, y) in [(640.0, 360.0), (40.0, 100.0), (1250.0, 640.0)] {
+        let b = person(x, y);
+        for tracks in [vec![], vec![track(1, b, State::Tentative, false)], vec![track(1, b, State::Confirmed, true)]] {
+            let mut a = started();
+            let look = a.choose(ms(33), HD, &moving(&[b]), tracks.clone());
+            assert_eq!((look.whole, look.regions.len()), (false, 1), "{tracks:?}");
+            let r = look.regions[0];
+            assert_eq!(r.size, Size::new(300, 300));
+            let inside = b.clip(HD);
+            assert!(inside.covered_by(r.bounds()) > 0.999, "{r:?}");
+            // Context on each side that is not the frame's edge.
+            let space = |inner: f32, outer: f32, edge: f32| (outer - inner).abs() >= 20.0 || (outer - edge).abs() < 1.0;
+            let o = r.bounds();
+            assert!(space(inside.x0, o.x0, 0.0) && space(inside.x1, o.x1, 1280.0), "{r:?}");
+            assert!(space(inside.y0, o.y0, 0.0) && space(inside.y1, o.y1, 720.0), "{r:?}");
+        }
+    }
+}
+
+#[test]
+fn a_large_person_gets_a_larger_square() {
+    let b = Box2::from_cxcywh(640.0, 360.0, 150.0, 400.0);
+    let mut a = started();
+    let r = a.choose(ms(33), HD, &moving(&[b]), []).regions[0];
+    assert_eq!((r.size, r.y), (Size::new(640, 640), 40));
+}
+
+#[test]
+fn two_beside_each_other_share_a_crop_and_two_far_apart_do_not() {
+    let near = [person(500.0, 360.0), person(620.0, 380.0)];
+    let mut a = started();
+    assert_eq!(a.choose(ms(33), HD, &moving(&near), []).regions.len(), 1);
+    for b in near {
+        assert!(b.covered_by(a.regions[0].bounds()) > 0.999);
+    }
+    let far = [person(200.0, 360.0), person(1000.0, 380.0)];
+    let mut a = started();
+    assert_eq!(a.choose(ms(33), HD, &moving(&far), []).regions.len(), 2);
+}
+
+#[test]
+fn nothing_is_looked_at_until_the_idle_sweep_whatever_the_rate_of_frames() {
+    for fps in [5_u64, 15, 30] {
+        let mut a = started();
+        let mut looks = Vec::new();
+        for i in 1..fps * 12 {
+            let now = i * 1000 / fps;
+            if !a.choose(ms(now), HD, &still(), []).is_empty() {
+                looks.push(now);
+            }
+        }
+        assert_eq!(looks, [5000, 10_000], "{fps} fps");
+    }
+}
+
+#[test]
+fn while_something_moves_the_whole_frame_is_swept_each_second_of_the_stream() {
+    for fps in [5_u64, 10, 25] {
+        let mut a = started();
+        let mut sweeps = Vec::new();
+        for i in 1..fps * 5 {
+            let now = i * 1000 / fps;
+            if a.choose(ms(now), HD, &moving(&[person(300.0, 300.0)]), []).whole {
+                sweeps.push(now);
+            }
+        }
+        assert_eq!(sweeps, [1000, 2000, 3000, 4000], "{fps} fps");
+    }
+}
+
+#[test]
+fn who_stands_is_looked_at_ever_more_rarely_and_at_once_when_stirring() {
+    let mut a = started();
+    let known = [track(1, person(600.0, 300.0), State::Confirmed, false)];
+    let mut crops = Vec::new();
+    let mut wholes = Vec::new();
+    for i in 1..500 {
+        let look = a.choose(ms(i * 100), HD, &still(), known);
+        if !look.regions.is_empty() {
+            assert!(known[0].bbox.covered_by(look.regions[0].bounds()) > 0.999);
+            crops.push(i * 100);
+        }
+        if look.whole {
+            wholes.push(i * 100);
+        }
+    }
+    assert_eq!(crops, [1100, 3100, 7100, 15_100, 25_100, 35_100, 45_100]);
+    assert_eq!(wholes[..3], [1000, 3000, 7000]);
+    assert!(wholes.len() < 15, "{wholes:?}");
+    let stirs = [Box2::from_cxcywh(600.0, 250.0, 30.0, 30.0)];
+    let look = a.choose(ms(50_100), HD, &moving(&stirs), known);
+    assert_eq!(look.regions.len(), 1, "its own movement is looked at with it");
+    assert!(known[0].bbox.covered_by(look.regions[0].bounds()) > 0.999);
+    let next = (1..30).map(|i| 50_100 + i * 100).find(|t| !a.choose(ms(*t), HD, &still(), known).regions.is_empty());
+    assert_eq!(next, Some(51_100), "and soon again after that");
+}
+
+#[test]
+fn tentative_and_lost_are_looked_for_though_nothing_moves() {
+    let mut a = started();
+    let known = [track(1, person(600.0, 300.0), State::Tentative, false)];
+    assert!((1..9).all(|i| !a.choose(ms(i * 33), HD, &still(), known).regions.is_empty()));
+    let known = [track(1, person(600.0, 300.0), State::Lost, false)];
+    let looks = (9..39).filter(|i| !a.choose(ms(i * 33), HD, &still(), known).regions.is_empty()).count();
+    assert!((5..=10).contains(&looks), "about every 150 ms in a second: {looks}");
+}
+
+#[test]
+fn everyone_has_a_turn() {
+    let mut a = started();
+    let known: Vec<_> = (0..10)
+        .map(|i| {
+            let b = person(80.0 + (i % 5) as f32 * 270.0, 120.0 + (i / 5) as f32 * 450.0);
+            track(i + 1, b, State::Confirmed, true)
+        })
+        .collect();
+    // Something small that moves and is nobody, too.
+    let motion = [Box2::from_cxcywh(640.0, 345.0, 20.0, 20.0)];
+    let mut last = [0_u64; 11];
+    let mut gap = [0_u64; 11];
+    for i in 1..25 {
+        let look = a.choose(ms(i * 33), HD, &moving(&motion), known.iter().copied());
+        assert!(look.regions.len() <= 4);
+        for (k, b) in known.iter().map(|k| k.bbox).chain(motion).enumerate() {
+            if look.regions.iter().any(|r| b.clip(HD).covered_by(r.bounds()) > 0.999) {
+                gap[k] = gap[k].max(i - last[k]);
+                last[k] = i;
+            }
+        }
+    }
+    assert!(last.iter().all(|l| *l > 20) && gap.iter().all(|g| *g <= 4), "{last:?} {gap:?}");
+}
+
+#[test]
+fn much_motion_is_a_look_at_the_whole() {
+    let mut a = started();
+    let most = [Box2::from_xyxy(100.0, 0.0, 1200.0, 700.0)];
+    assert!(a.choose(ms(33), HD, &Verdict { kind: Kind::Moving, boxes: &most, share: 0.7 }, []).whole);
+    let many: Vec<_> = (0..MAX_BOXES).map(|i| Box2::from_xywh(i as f32 * 80.0, 100.0, 10.0, 10.0)).collect();
+    assert!(a.choose(ms(66), HD, &moving(&many), []).whole);
+    assert!(!a.choose(ms(99), HD, &moving(&many[..1]), []).whole);
+}
+
+#[test]
+fn another_size_is_looked_at_whole() {
+    let mut a = started();
+    assert!(a.choose(ms(10), Size::new(640, 480), &still(), []).whole);
+    assert!(a.choose(ms(20), Size::default(), &still(), []).is_empty());
+}
+
+#[test]
+fn a_clock_that_steps_back_does_not_stop_the_sweeps() {
+    let mut a = started();
+    a.choose(ms(3_600_000), HD, &still(), []);
+    let looks = (1..60).filter(|i| !a.choose(ms(i * 100), HD, &still(), []).is_empty()).count();
+    assert!(looks >= 1);
+}
+
+fn any_box() -> impl Strategy<Value = Box2<FramePx>> {
+    let v = || {
+        prop_oneof![
+            12 => -500.0_f32..9000.0,
+            1 => prop::sample::select(vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 0.0]),
+        ]
+    };
+    prop_oneof![
+        (v(), v(), v(), v()).prop_map(|(a, b, c, d)| Box2::from_xyxy(a, b, c, d)),
+        (v(), v(), 0.0_f32..800.0, 0.0_f32..800.0).prop_map(|(x, y, w, h)| Box2::from_cxcywh(x, y, w, h)),
+    ]
+}
+
+fn any_size() -> impl Strategy<Value = Size> {
+    prop_oneof![
+        3 => Just(HD),
+        1 => prop::sample::select(vec![(0, 0), (1, 1), (1, 8192), (8192, 1), (8192, 8192), (300, 300), (0, 9)])
+            .prop_map(|(w, h)| Size::new(w, h)),
+        1 => (1_u32..2000, 1_u32..2000).prop_map(|(w, h)| Size::new(w, h)),
+    ]
+}
+
+fn any_track() -> impl Strategy<Value = Predicted> {
+    let state = prop::sample::select(vec![State::Tentative, State::Confirmed, State::Lost]);
+    (1_u32..200, any_box(), state, any::<bool>()).prop_map(|(id, b, s, m)| track(id, b, s, m))
+}
+
+proptest! {
+    #[test]
+    fn regions_lie_in_the_frame_and_are_few(
+        frames in prop::collection::vec(
+            (any_size(), prop::collection::vec(any_box(), 0..16), prop::collection::vec(any_track(), 0..40), -2000_i64..4000),
+            1..12,
+        ),
+        max_regions in 0_usize..6,
+        min_crop in 0_u32..1000,
+    ) {
+        let mut a = Attention::new(Settings { max_regions, min_crop, ..Settings::default() });
+        let mut now = 1_000_000_i64;
+        for (size, boxes, tracks, dt) in &frames {
+            now += dt;
+            let kind = if boxes.is_empty() { Kind::Still } else { Kind::Moving };
+            let verdict = Verdict { kind, boxes, share: 0.1 };
+            let look = a.choose(MonoNs(0).plus_ms(now.unsigned_abs()), *size, &verdict, tracks.iter().copied());
+            prop_assert!(look.regions.len() <= max_regions.max(1));
+            prop_assert!(!look.whole || size.pixels() > 0);
+            for r in look.regions {
+                prop_assert!(r.size.width > 0 && r.size.height > 0);
+                prop_assert!(r.x + r.size.width <= size.width && r.y + r.size.height <= size.height, "{r:?} in {size}");
+                let square = r.size.width == r.size.height;
+                prop_assert!(square || r.size.width.min(r.size.height) == size.width.min(size.height), "{r:?} in {size}");
+                prop_assert!(r.size.long_side() >= min_crop.min(size.width.min(size.height)), "{r:?} in {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_gets_a_crop_is_whole_in_it(x in 0.0_f32..1280.0, y in 0.0_f32..720.0, w in 4.0_f32..600.0, h in 4.0_f32..600.0) {
+        let b = Box2::from_cxcywh(x, y, w, h);
+        let mut a = started();
+        let look = a.choose(ms(33), HD, &still(), [track(1, b, State::Tentative, false)]);
+        prop_assert!(b.clip(HD).is_empty() || look.all(HD).any(|r| b.clip(HD).covered_by(r.bounds()) > 0.99));
+    }
+}

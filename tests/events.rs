@@ -1,0 +1,166 @@
+//! The main job on real input: the committed clip in, events out, held against the clip's known truth.
+
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::support::{self, Stream, ms, repeatable, sample};
+
+const PORCH: [&str; 5] = ["run", "--source", "samples/porch.mjpeg", "--fps", "15"];
+
+/// One run of the clip, shared by the tests that only read it.
+fn porch() -> &'static str {
+    static STDOUT: OnceLock<String> = OnceLock::new();
+    STDOUT.get_or_init(|| {
+        let done = support::run(&[&PORCH[..], &["--deterministic", "--threads", "2"]].concat());
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+        done.stdout
+    })
+}
+
+fn truth() -> Value {
+    let text = std::fs::read_to_string(sample("porch.truth.json")).expect("committed");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// Every visit of the truth is one track: right label, told soon, dwell within 10 %; and there is nothing else.
+#[test]
+fn the_clip_is_told_as_it_was() {
+    let stream = Stream::read(porch());
+    let truth = truth();
+    let visits = truth["visits"].as_array().expect("a list");
+    let mut appeared: Vec<&Value> = stream.of("track.appeared").collect();
+    for visit in visits {
+        let (enter, leave) = (visit["enter_ms"].as_i64().expect("ms"), visit["leave_ms"].as_i64().expect("ms"));
+        let index = appeared
+            .iter()
+            .position(|a| {
+                a["label"] == visit["label"] && (enter - 400..enter + 1000).contains(&ms(a)) && starts_at(a, visit)
+            })
+            .unwrap_or_else(|| panic!("nobody told of {visit} among {appeared:?}"));
+        let track = &appeared.remove(index)["track"];
+        let left = stream.of("track.left").find(|l| l["track"] == *track).expect("balanced");
+        let dwell = left["dwell_ms"].as_i64().expect("ms");
+        let wanted = leave - enter;
+        assert!((dwell - wanted).abs() * 10 <= wanted, "{}: dwell {dwell}, wanted {wanted}", visit["name"]);
+    }
+    assert!(appeared.is_empty(), "tracks that nobody made: {appeared:?}");
+}
+
+/// Two visits may begin together: the box tells them apart.
+fn starts_at(appeared: &Value, visit: &Value) -> bool {
+    let at = ms(appeared) as f64;
+    let boxes = visit["boxes"].as_array().expect("a list");
+    let near = boxes.iter().min_by_key(|b| (b[0].as_f64().expect("ms") - at).abs() as i64).expect("not empty");
+    let centre = (near[1].as_f64().expect("x") + near[3].as_f64().expect("w") / 2.0) / 1280.0;
+    let found = appeared["box"][0].as_f64().expect("x") + appeared["box"][2].as_f64().expect("w") / 2.0;
+    (centre - found).abs() < 0.15
+}
+
+/// While a visit lasts, what is told of it lies on the truth's box.
+#[test]
+fn boxes_lie_on_what_is_there() {
+    let stream = Stream::read(porch());
+    let truth = truth();
+    let mut checked = 0;
+    for line in stream.lines.iter().filter(|l| l["type"] == "track.updated") {
+        let at = ms(line);
+        let n = |v: &Value| v.as_f64().expect("a number");
+        let told: Vec<f64> = line["box"].as_array().expect("a box").iter().map(n).collect();
+        let best =
+            truth["visits"].as_array().expect("a list").iter().filter(|v| v["label"] == line["label"]).flat_map(|v| {
+                v["boxes"]
+                    .as_array()
+                    .expect("a list")
+                    .iter()
+                    .filter(move |b| (b[0].as_i64().expect("ms") - at).abs() <= 100)
+            });
+        let best = best
+            .map(|b| {
+                let [x, y, w, h] = [n(&b[1]) / 1280.0, n(&b[2]) / 720.0, n(&b[3]) / 1280.0, n(&b[4]) / 720.0];
+                let iw = (x + w).min(told[0] + told[2]) - x.max(told[0]);
+                let ih = (y + h).min(told[1] + told[3]) - y.max(told[1]);
+                let inter = iw.max(0.0) * ih.max(0.0);
+                inter / (w * h + told[2] * told[3] - inter)
+            })
+            .fold(0.0, f64::max);
+        assert!(best > 0.55, "IoU {best:.2}: {line}");
+        checked += 1;
+    }
+    assert!(checked >= 5, "only {checked} updates");
+}
+
+/// Motion decides where to look: the empty parts of the clip, its flash included, cost no inference but the sweeps.
+#[test]
+fn stillness_is_not_looked_at() {
+    let stream = Stream::read(porch());
+    assert_eq!(stream.total("captured"), 315);
+    let still = stream.total("still");
+    assert!(still >= 80, "only {still} of 315 frames were still, though nobody is there in about 120");
+}
+
+#[test]
+fn a_replay_says_the_same_bytes_on_any_number_of_threads() {
+    for threads in ["1", "3"] {
+        let done = support::run(&[&PORCH[..], &["--deterministic", "--threads", threads]].concat());
+        assert_eq!(repeatable(&done.stdout), repeatable(porch()), "{threads} threads");
+    }
+    assert!(!porch().contains("age_ms"));
+}
+
+#[test]
+fn start_moves_every_time_and_age_is_told_unless_deterministic() {
+    let args = [&PORCH[..], &["--start", "2026-03-04T05:06:07Z"]].concat();
+    let done = support::run(&args);
+    let stream = Stream::read(&done.stdout);
+    let plain = Stream::read(porch());
+    let shift = ms(&stream.lines[0]) - ms(&plain.lines[0]);
+    assert_eq!(stream.lines[0]["ts"], "2026-03-04T05:06:07.000Z");
+    for (a, b) in stream.of("track.appeared").zip(plain.of("track.appeared")) {
+        assert_eq!(ms(a) - ms(b), shift);
+        assert!(a["age_ms"].is_u64());
+    }
+    assert_ne!(stream.lines[0]["boot"], plain.lines[0]["boot"]);
+}
+
+/// Two files at once: told in the order of stream time, each under its own name, tracks numbered over both.
+#[test]
+fn two_files_are_merged_by_their_own_time() {
+    let args =
+        ["run", "--source", "samples/porch.mjpeg", "--source", "samples/people.jpg", "--fps", "15", "--deterministic"];
+    let (first, second) = (support::run(&args), support::run(&args));
+    assert_eq!(repeatable(&first.stdout), repeatable(&second.stdout));
+    let stream = Stream::read(&first.stdout);
+    let cameras: Vec<&Value> = stream.of("camera.online").map(|l| &l["camera"]).collect();
+    assert_eq!(cameras, ["porch", "people"]);
+    let times: Vec<i64> = stream.lines[1..].iter().map(ms).collect();
+    assert!(times.is_sorted(), "{times:?}");
+}
+
+#[test]
+fn the_schema_is_strict() {
+    let validator = support::validator();
+    let good = serde_json::json!({"v":1,"boot":"0123456789abcdef","seq":3,"type":"dropped","ts":"2026-01-01T00:00:00.000Z",
+        "camera":"a","count":2,"cause":"output_cap"});
+    assert!(validator.is_valid(&good));
+    let breaks: [(&str, Value); 8] = [
+        ("v", 2.into()),
+        ("boot", "xyz".into()),
+        ("seq", (-1).into()),
+        ("type", "dropped2".into()),
+        ("ts", "yesterday".into()),
+        ("camera", 5.into()),
+        ("count", "2".into()),
+        ("pixels", "AAAA".into()),
+    ];
+    for (key, value) in breaks {
+        let mut bad = good.clone();
+        bad[key] = value;
+        assert!(!validator.is_valid(&bad), "{bad}");
+    }
+    for key in ["v", "boot", "seq", "type", "ts", "camera", "count", "cause"] {
+        let mut bad = good.clone();
+        bad.as_object_mut().expect("an object").remove(key);
+        assert!(!validator.is_valid(&bad), "{bad}");
+    }
+}

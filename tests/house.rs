@@ -1,0 +1,102 @@
+//! The house rules that a compiler does not check: who may import whom.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::root;
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).expect("readable").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Product code of each file, without comments and without its test module.
+fn code() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    assert!(files.len() > 20);
+    files
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            let code = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            let name = path.strip_prefix(root().join("src")).expect("inside").to_string_lossy().into_owned();
+            (name, code)
+        })
+        .collect()
+}
+
+/// Only these files (or folders) may contain the text.
+fn only(text: &str, allowed: &[&str]) {
+    let mut users = 0;
+    for (name, code) in code() {
+        if code.contains(text) {
+            assert!(allowed.iter().any(|a| name.starts_with(a)), "src/{name} uses `{text}`; only {allowed:?} may");
+            users += 1;
+        }
+    }
+    assert!(users > 0, "nobody uses `{text}` any more: drop the rule");
+}
+
+/// These files may not contain any of the texts.
+fn never(room: &str, texts: &[&str]) {
+    let mut rooms = 0;
+    for (name, code) in code() {
+        if name.starts_with(room) {
+            rooms += 1;
+            for text in texts {
+                assert!(!code.contains(text), "src/{name} uses `{text}`");
+            }
+        }
+    }
+    assert!(rooms > 0, "there is no src/{room} any more: correct the rule");
+}
+
+#[test]
+fn one_user_of_each_way_out_and_in() {
+    only("v4l::", &["source/camera.rs"]);
+    only("ort::", &["model/infer.rs"]);
+    only("zune_jpeg", &["decode/"]);
+    only("stdin()", &["source/"]);
+}
+
+#[test]
+fn threads_are_spawned_in_one_place() {
+    only("thread::Builder", &["pipeline.rs"]);
+    for (name, code) in code() {
+        assert!(!code.contains("thread::spawn"), "src/{name} spawns a thread");
+    }
+}
+
+#[test]
+fn events_know_no_pixels() {
+    let pixels = ["frame::Frame", "frame::{Frame", "RawFrame", "crate::face", "crate::model", "crate::decode"];
+    never("event/", &pixels);
+    never("emit.rs", &pixels);
+    never("scene/", &pixels);
+    never("track/", &pixels);
+}
+
+#[test]
+fn pure_rooms_know_no_clock_and_no_disk() {
+    let impure = ["std::fs", "Instant", "SystemTime", "watch::", "std::net", "std::thread"];
+    for room in ["geom.rs", "motion.rs", "attention.rs", "track/", "scene/", "model/nms.rs", "model/family/", "decode/"]
+    {
+        never(room, &impure);
+    }
+}
+
+#[test]
+fn no_network_anywhere() {
+    for (name, code) in code() {
+        for text in ["std::net", "TcpStream", "UdpSocket"] {
+            assert!(!code.contains(text), "src/{name} uses `{text}`");
+        }
+    }
+}

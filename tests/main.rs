@@ -1,0 +1,6 @@
+//! One integration binary: everything here runs the real program from outside.
+
+mod events;
+mod flow;
+mod house;
+mod support;
