@@ -14,7 +14,7 @@
 //! camera that turns up its gain at night). All memories fade in stream time, not in frames.
 //!
 //! Light: before anything is compared, a gain and an offset that carry most cells of the previous frame into this one are
-//! fitted (trimmed least squares from a median start) and applied to all memories, so that automatic exposure is not
+//! fitted (trimmed, from a median start) and applied to all memories, so that automatic exposure is not
 //! motion. When most of the plane jumped in one direction, the verdict is [`Kind::Flash`]: the memories are carried over,
 //! cells that gain and offset do not explain start anew, and the next frame is compared as ever.
 
@@ -307,8 +307,12 @@ fn median(values: &mut [f32]) -> f32 {
     *values.select_nth_unstable_by(mid, f32::total_cmp).1
 }
 
-/// From a median absolute deviation to a standard deviation.
-const MAD_TO_SD: f32 = 1.4826;
+/// From a mean absolute deviation to a standard deviation.
+const MEAN_TO_SD: f32 = 1.2533;
+
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
 
 impl Watch {
     fn look(&mut self, at: MonoNs, plane: &Plane, s: &Settings) -> Verdict<'_> {
@@ -364,57 +368,63 @@ impl Watch {
 
     /// How most cells of the previous frame became those of this one.
     fn fit_light(&mut self, now: &[f32]) -> Light {
-        let Self { cells, samples, left_over, .. } = self;
+        let Self { cells, samples, left_over, shape, .. } = self;
         samples.clear();
-        let every = cells.len().div_ceil(LIGHT_SAMPLES).max(1);
-        // A step that shares no factor with the row length, or the samples would all lie in the same columns.
-        let every = if every > 1 && every % 2 == 0 { every + 1 } else { every };
+        let mut every = cells.len().div_ceil(LIGHT_SAMPLES).max(1);
+        // A step that shares a factor with the row length would take all samples from a few columns.
+        while common_divisor(every, shape.cols) > 1 {
+            every += 1;
+        }
         samples.extend(cells.iter().zip(now).step_by(every).map(|(m, &v)| (m.previous, v)));
-        let count = samples.len().max(1) as f32;
-        let pivot = samples.iter().map(|p| p.0).sum::<f32>() / count;
-        let mut spread_of = |gain: f32, offset: f32, samples: &[(f32, f32)]| {
+        let pivot = samples.iter().map(|p| p.0).sum::<f32>() / samples.len().max(1) as f32;
+        left_over.clear();
+        left_over.extend(samples.iter().map(|p| p.1 - p.0));
+        let shift = median(left_over);
+        let mut sd_of = |gain: f32, offset: f32| {
             left_over.clear();
             left_over.extend(samples.iter().map(|p| (p.1 - (gain * (p.0 - pivot) + pivot + offset)).abs()));
-            median(left_over)
+            // The median finds the noise among things that moved, but with whole numbers it has steps; the mean of what
+            // lies near it has none.
+            let limit = 3.0 * median(left_over) + 1.0;
+            let (sum, count) = left_over.iter().filter(|v| **v <= limit).fold((0.0, 0.0), |(s, n), v| (s + v, n + 1.0));
+            MEAN_TO_SD * sum / f32::max(count, 1.0)
         };
-        let mut differences: [f32; LIGHT_SAMPLES] = [0.0; LIGHT_SAMPLES];
-        let used = samples.len().min(LIGHT_SAMPLES);
-        for (d, p) in differences.iter_mut().zip(samples.iter()) {
-            *d = p.1 - p.0;
-        }
-        let shift = median(&mut differences[..used]);
-        let plain = spread_of(1.0, shift, samples);
-        let (mut gain, mut offset, mut spread, mut deviation) = (1.0_f32, shift, plain, 0.0_f32);
+        let plain = sd_of(1.0, shift);
+        let (mut gain, mut offset, mut sd) = (1.0_f32, shift, plain);
         for _ in 0..2 {
-            let limit = 2.5 * MAD_TO_SD * spread + 0.5;
-            let (mut k, mut sx, mut sy, mut sxx, mut sxy) = (0.0_f32, 0.0_f32, 0.0_f32, 0.0_f32, 0.0_f32);
-            for p in samples.iter() {
-                let (x, y) = (p.0 - pivot, p.1 - pivot);
+            // Over all cells: a slow drift of the gain hides deep in the noise of a few.
+            let limit = 2.5 * sd + 0.5;
+            let (mut k, mut sx, mut sy, mut sxx, mut sxy, mut syy) = (0.0_f64, 0.0, 0.0, 0.0, 0.0, 0.0);
+            for (m, v) in cells.iter().zip(now) {
+                let (x, y) = (m.previous - pivot, v - pivot);
                 if (y - gain * x - offset).abs() <= limit {
+                    let (x, y) = (f64::from(x), f64::from(y));
                     k += 1.0;
                     sx += x;
                     sy += y;
                     sxx += x * x;
                     sxy += x * y;
+                    syy += y * y;
                 }
             }
-            let var = sxx - sx * sx / k.max(1.0);
-            // A plain grey wall knows no gain.
-            if k < 8.0 || var < 4.0 * k {
+            let n = k.max(1.0);
+            let (var, var_now, both) = (sxx - sx * sx / n, syy - sy * sy / n, sxy - sx * sy / n);
+            // A plain grey wall knows no gain, nor do two pictures that have nothing in common.
+            if k < 8.0 || var < 4.0 * k || both <= 0.0 || both * both < 0.5 * var * var_now {
                 break;
             }
-            gain = ((sxy - sx * sy / k) / var).clamp(0.2, 5.0);
-            offset = (sy - gain * sx) / k;
-            spread = spread_of(gain, offset, samples);
-            deviation = var.sqrt();
-        }
-        // A gain must stand out of its own uncertainty, or the noise of each frame would make the memories tremble.
-        if (gain - 1.0).abs() * deviation < 4.0 * MAD_TO_SD * spread {
-            (gain, offset, spread) = (1.0, shift, plain);
+            // The ratio of the deviations (reduced major axis), not the least-squares slope: both frames have the same
+            // noise, and least squares would take that of the first for a gain below one, frame after frame.
+            let slope = (var_now / var).sqrt().clamp(0.2, 5.0);
+            // It must stand out of its own uncertainty, or noise would make the memories tremble.
+            if (slope - 1.0).abs() * var.sqrt() < 3.0 * f64::from(sd) {
+                break;
+            }
+            (gain, offset) = (slope as f32, ((sy - slope * sx) / k) as f32);
+            sd = sd_of(gain, offset);
         }
         // When half the plane changed, what is left over is no noise; a limit keeps that from hiding everything.
-        let noise = (spread * MAD_TO_SD * std::f32::consts::FRAC_1_SQRT_2).min(MAX_NOISE);
-        Light { gain, offset, pivot, noise }
+        Light { gain, offset, pivot, noise: (sd * std::f32::consts::FRAC_1_SQRT_2).min(MAX_NOISE) }
     }
 
     /// Whether most of the plane became brighter, or most of it darker, at once.
@@ -468,7 +478,7 @@ impl Watch {
             let off = v - m.short;
             // Mean absolute deviation to standard deviation; what is far out counts little, so that one passer-by
             // does not deafen the cell.
-            m.noise += noise * ((off.abs() * 1.25).min(2.0 * m.noise + 1.0) - m.noise);
+            m.noise += noise * ((off.abs() * MEAN_TO_SD).min(2.0 * m.noise + 1.0) - m.noise);
             m.noise = m.noise.min(MAX_NOISE);
             m.short += short * off;
             // What passes by should not rub off on the background.

@@ -185,7 +185,7 @@ def clip(photos):
             x, y = place[0], SILL + 6 - sprite.height - place[1]
             sprite.paste(canvas, x, y)
             box = visible(sprite, x, y)
-            seen.append((frame, box, 2 * box[2] >= sprite.width))
+            seen.append((frame, box, 4 * box[2] >= sprite.width))
         frames.append(jpeg(expose(canvas, rng, gain(frame)), QUALITY))
     return b"".join(frames), truth(sightings)
 
@@ -206,7 +206,7 @@ def covered(index, sightings):
 def truth(sightings):
     visits = []
     for index, (visit, seen) in enumerate(zip(VISITS, sightings)):
-        inside = [frame for frame, _, half in seen if half]
+        inside = [frame for frame, _, there in seen if there]
         visits.append({
             "label": visit["label"], "name": visit["name"], "enter_ms": stamp_ms(inside[0]), "leave_ms": stamp_ms(inside[-1]),
             "face": visit["face"], "covered_ms": covered(index, sightings),

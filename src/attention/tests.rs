@@ -256,3 +256,68 @@ proptest! {
         prop_assert!(b.clip(HD).is_empty() || look.all(HD).any(|r| b.clip(HD).covered_by(r.bounds()) > 0.99));
     }
 }
+
+/// Attention and tracker in a circle, with a detector that sees nothing small: what the pipeline does, without pixels.
+#[test]
+fn looking_and_tracking_together_tell_one_visit() {
+    use crate::detection::{ClassId, Detection, Score};
+    use crate::track::{self, Change, Tracker};
+
+    for (fps, seed) in [(5_u64, 1_u32), (5, 2), (15, 3), (30, 4), (30, 5)] {
+        let (mut a, mut t) = (Attention::new(Settings::default()), Tracker::new(track::Settings::default()));
+        let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state >> 8) as f32 / (1 << 24) as f32
+        };
+        // In from the left at 2 s, stands from 7 s to 67 s, out again to the left at 72 s.
+        let truth = |now: u64| {
+            let walked = (now.clamp(2000, 7000) - 2000) as f32 - (now.clamp(67_000, 80_000) - 67_000) as f32;
+            (now >= 2000).then(|| person(-30.0 + walked * 0.1, 360.0).clip(HD)).filter(|b| b.width() > 20.0)
+        };
+        let (mut appeared, mut left, mut looks_while_standing) = (Vec::new(), Vec::new(), 0);
+        for i in 0..fps * 85 {
+            let now = i * 1000 / fps;
+            let here = truth(now);
+            // What motion.rs says: boxes while it moves and for a second after.
+            let stirs = here.filter(|_| (2000..8000).contains(&now) || now >= 67_000);
+            let boxes: Vec<_> = stirs.into_iter().collect();
+            let verdict = if boxes.is_empty() { still() } else { moving(&boxes) };
+            let look = a.choose(ms(now), HD, &verdict, t.predicted(ms(now)));
+            if look.is_empty() {
+                t.still(ms(now));
+            } else {
+                let looked: Vec<_> = look.all(HD).collect();
+                looks_while_standing += if (12_000..66_000).contains(&now) { looked.len() } else { 0 };
+                let visible = here.filter(|b| {
+                    looked
+                        .iter()
+                        .any(|r| b.covered_by(r.bounds()) > 0.9 && b.height() >= 0.25 * r.size.long_side() as f32)
+                });
+                let mut found = Vec::new();
+                if let Some(b) = visible.filter(|_| random() > 0.15) {
+                    found.push(Detection {
+                        bbox: b.translate((random() - 0.5) * 8.0, (random() - 0.5) * 8.0),
+                        class: ClassId(0),
+                        score: Score::new(0.6 + 0.2 * random()).unwrap_or_default(),
+                        landmarks: None,
+                    });
+                }
+                t.update(ms(now), HD, &found, &looked);
+            }
+            for change in t.changes() {
+                match change {
+                    Change::Appeared(id) => appeared.push(*id),
+                    Change::Left(track) => left.push(*track),
+                }
+            }
+        }
+        assert_eq!((appeared.len(), left.len(), t.tracks().count()), (1, 1, 0), "{fps} fps, seed {seed}");
+        let dwell = left[0].last_seen.ms_since(left[0].first_seen);
+        assert!((66_000..=70_500).contains(&dwell), "{fps} fps, seed {seed}: {dwell}");
+        // Looking at everybody in every frame would be 270 to 1620 looks.
+        assert!(looks_while_standing < 60, "{fps} fps, seed {seed}: {looks_while_standing}");
+    }
+}

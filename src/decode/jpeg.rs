@@ -83,6 +83,10 @@ impl Walk {
             }
             match data.get(self.pos) {
                 None => return Step::More,
+                // A cut segment that ends just behind the next picture's first marker: no segment of a whole one does.
+                Some(0xff) if !self.lenient && self.pos > 2 && data[self.pos - 2..self.pos] == [0xff, 0xd8] => {
+                    return Step::Broken("a second start-of-image marker before the end of the picture", self.pos - 2);
+                }
                 Some(0xff) => {}
                 Some(_) if self.lenient => {
                     self.pos += 1;
@@ -113,11 +117,28 @@ impl Walk {
                     if length < 2 {
                         return Step::Broken("a segment length below 2", self.pos + 2);
                     }
+                    // A table that was cut, and whose length reaches to a marker of the next picture (or is made of it).
+                    if !self.lenient && (0xc0..=0xdd).contains(&code) {
+                        let Some(table) = data.get(self.pos + 3..self.pos + 2 + length) else { return Step::More };
+                        let start = table.windows(4).position(|four| {
+                            four[..3] == [0xff, 0xd8, 0xff]
+                                && matches!(four[3], 0xc0 | 0xc4 | 0xdb | 0xe0..=0xef | 0xfe)
+                        });
+                        if let Some(start) = start {
+                            return Step::Broken("a picture's start inside a table", self.pos + 3 + start);
+                        }
+                    }
                     match code {
                         0xc4 => self.facts.huffman = true,
                         0xc0..=0xcf if code != 0xc8 && code != 0xcc => {
                             // Length, precision, height, width, number of components.
                             let Some(head) = data.get(self.pos + 4..self.pos + 10) else { return Step::More };
+                            if length != 8 + 3 * usize::from(head[5]) {
+                                return Step::Broken("a frame header whose length is wrong", self.pos + 2);
+                            }
+                            if self.facts.size.is_some() {
+                                return Step::Broken("a second frame header: two pictures run together", self.pos);
+                            }
                             let side = |at: usize| u32::from(u16::from_be_bytes([head[at], head[at + 1]]));
                             self.facts.size = Some(Size::new(side(3), side(1)));
                             self.facts.components = head[5];
@@ -126,6 +147,10 @@ impl Walk {
                         0xda => {
                             if self.facts.size.is_none() {
                                 return Step::Broken("a scan before the frame header", self.pos);
+                            }
+                            let Some(&count) = data.get(self.pos + 4) else { return Step::More };
+                            if length != 6 + 2 * usize::from(count) {
+                                return Step::Broken("a scan header whose length is wrong", self.pos + 2);
                             }
                             self.facts.scans += 1;
                             if self.facts.scans > MAX_SCANS {

@@ -40,6 +40,9 @@ const POLL_MS: i32 = 200;
 /// A driver's time stamp further than this from now is not believed, nanoseconds.
 const BELIEVABLE: u64 = 10_000_000_000;
 
+/// A rate is reached at this part of it: 29.97 is good enough for 30.
+const REACHED: f64 = 0.99;
+
 /// The formats we read, the cheapest to decode first. Grey comes last: it is cheap, but has no colour, which costs the
 /// detector more. Sorting by this order is part of [`choose`]'s rule.
 const FORMATS: [(&[u8; 4], PixelFormat); 6] = [
@@ -82,8 +85,7 @@ pub struct Mode {
 impl Mode {
     /// The slowest rate that still reaches `wanted`, else the fastest; `wanted` when the driver does not say.
     fn rate_for(&self, wanted: f64) -> f64 {
-        // 1 %: 29.97 is good enough for 30.
-        let reaching = self.fps.iter().copied().filter(|fps| *fps >= wanted * 0.99);
+        let reaching = self.fps.iter().copied().filter(|fps| *fps >= wanted * REACHED);
         reaching.reduce(f64::min).or(self.fps.first().copied()).unwrap_or(wanted)
     }
 }
@@ -118,7 +120,11 @@ pub fn choose<'a>(modes: &'a [Mode], wish: &Wish) -> Option<(&'a Mode, String)> 
         }
     };
     let cost = |format| FORMATS.iter().position(|(_, known)| *known == format).unwrap_or(FORMATS.len());
-    let short = |mode: &Mode| ((wish.fps - mode.rate_for(wish.fps)).max(0.0) * 10.0 / wish.fps.max(0.1)) as u64;
+    // 0 when the rate is reached, else more the further it is missed, in steps of a tenth.
+    let short = |mode: &Mode| match mode.rate_for(wish.fps) {
+        rate if rate >= wish.fps * REACHED => 0,
+        rate => 1 + ((wish.fps - rate) * 10.0 / wish.fps.max(0.1)) as u64,
+    };
     let able = modes.iter().filter(|mode| wish.format.is_none_or(|format| format == mode.format));
     let best = able.min_by_key(|mode| (size_class(mode.size), short(mode), cost(mode.format)))?;
     let size = match size_class(best.size).0 {
@@ -547,4 +553,127 @@ fn unwrap_sequence(state: &mut Option<(u32, u64)>, sequence: u32) -> u64 {
     };
     *state = Some((sequence, wide));
     wide
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn mode(format: PixelFormat, width: u32, height: u32, fps: &[f64]) -> Mode {
+        Mode { format, size: Size::new(width, height), fps: fps.to_vec() }
+    }
+
+    fn wish(width: u32, height: u32, fps: f64) -> Wish {
+        Wish { format: None, size: Size::new(width, height), fps }
+    }
+
+    /// A usual USB camera: raw only where the bus allows it.
+    fn usb() -> Vec<Mode> {
+        vec![
+            mode(PixelFormat::Yuyv, 640, 480, &[30.0, 15.0]),
+            mode(PixelFormat::Yuyv, 1280, 720, &[10.0, 5.0]),
+            mode(PixelFormat::Mjpg, 640, 480, &[30.0]),
+            mode(PixelFormat::Mjpg, 1280, 720, &[30.0, 15.0]),
+            mode(PixelFormat::Mjpg, 1920, 1080, &[30.0]),
+            mode(PixelFormat::Grey, 640, 480, &[30.0]),
+        ]
+    }
+
+    #[test]
+    fn the_mode_is_the_cheapest_that_reaches_size_and_rate() {
+        let chosen = |wish: Wish| choose(&usb(), &wish).map(|(mode, _)| (mode.format, mode.size)).unwrap();
+        assert_eq!(chosen(wish(640, 480, 30.0)), (PixelFormat::Yuyv, Size::new(640, 480)));
+        assert_eq!(chosen(wish(1280, 720, 15.0)), (PixelFormat::Mjpg, Size::new(1280, 720)), "yuyv is too slow");
+        assert_eq!(chosen(wish(1280, 720, 5.0)), (PixelFormat::Yuyv, Size::new(1280, 720)));
+        assert_eq!(chosen(wish(800, 600, 15.0)), (PixelFormat::Mjpg, Size::new(1280, 720)), "the next larger");
+        assert_eq!(chosen(wish(3840, 2160, 15.0)), (PixelFormat::Mjpg, Size::new(1920, 1080)), "the largest");
+        let grey = Wish { format: Some(PixelFormat::Grey), ..wish(1280, 720, 15.0) };
+        assert_eq!(chosen(grey).0, PixelFormat::Grey);
+        let nv12 = Wish { format: Some(PixelFormat::Nv12), ..Wish::default() };
+        assert!(choose(&usb(), &nv12).is_none() && choose(&[], &Wish::default()).is_none());
+        assert_eq!(mode(PixelFormat::Yuyv, 1, 1, &[60.0, 30.0, 15.0]).rate_for(20.0), 30.0);
+        assert_eq!(mode(PixelFormat::Yuyv, 1, 1, &[29.97]).rate_for(30.0), 29.97);
+        assert_eq!(mode(PixelFormat::Yuyv, 1, 1, &[]).rate_for(30.0), 30.0);
+    }
+
+    #[test]
+    fn driver_time_is_believed_only_when_it_can_be_true() {
+        let now = MonoNs(100_000_000_000);
+        let last = MonoNs(99_000_000_000);
+        assert_eq!(believable(Some(MonoNs(99_950_000_000)), now, last), MonoNs(99_950_000_000));
+        for absurd in [None, Some(MonoNs(0)), Some(last), Some(MonoNs(98_000_000_000)), Some(MonoNs(u64::MAX))] {
+            assert_eq!(believable(absurd, now, last), now, "{absurd:?}");
+        }
+        assert_eq!(believable(None, now, now), MonoNs(now.0 + 1), "time moves on");
+    }
+
+    #[test]
+    fn the_sequence_survives_its_wrap_and_a_restart() {
+        let mut state = None;
+        let wide: Vec<_> =
+            [u32::MAX - 1, u32::MAX, 0, 3, 3, 0].map(|sequence| unwrap_sequence(&mut state, sequence)).into();
+        let first = u64::from(u32::MAX) - 1;
+        assert_eq!(wide, [first, first + 1, first + 2, first + 5, first + 6, first + 7]);
+    }
+
+    #[test]
+    fn rates_become_frame_intervals() {
+        let pair = |fps| (interval(fps).numerator, interval(fps).denominator);
+        assert_eq!([pair(30.0), pair(29.97), pair(7.5)], [(1, 30), (1000, 29970), (1000, 7500)]);
+        assert_eq!(pair(0.0), (1, 1));
+        assert_eq!((rate(Fraction::new(0, 30)), rate(Fraction::new(1, 0))), (None, None));
+    }
+
+    #[test]
+    fn errors_say_what_may_be_done() {
+        let kind = |errno| named("/dev/video9", "open", &io::Error::from_raw_os_error(errno)).kind();
+        assert_eq!([19, 6, 2].map(kind), [Kind::Gone; 3]);
+        assert_eq!([5, 16, 22, 28].map(kind), [Kind::Broken; 4]);
+        assert_eq!([13, 1, 25].map(kind), [Kind::Unusable; 3]);
+        let line = named("/dev/video9", "open", &io::Error::from_raw_os_error(16)).to_string();
+        assert!(line.starts_with("/dev/video9: cannot open: ") && line.contains("fuser -v"), "{line}");
+        let missing =
+            CameraSource::open(Path::new("/dev/video-none"), CameraId(0), &Wish::default(), &Limits::default());
+        assert!(missing.is_err_and(|error| error.kind() == Kind::Gone));
+        for no_camera in ["/dev/null", "/", "Cargo.toml"] {
+            let refused = probe(Path::new(no_camera));
+            assert!(refused.is_err_and(|error| error.kind() == Kind::Unusable), "{no_camera}");
+        }
+        let none = SourceError::NoCamera { tried: Vec::new() }.to_string();
+        assert!(none.contains("--source"), "{none}");
+    }
+
+    #[test]
+    fn a_panic_of_the_library_is_a_broken_camera() {
+        let error = careful::<()>("/dev/video9", "ask", || panic!("on purpose")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Broken);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_offered_mode_beats_the_chosen_one(
+            offered in prop::collection::vec((0..6usize, 1u32..5, prop::collection::vec(1.0..60.0f64, 0..3)), 1..12),
+            side in 1u32..5,
+            fps in 1.0..60.0f64,
+        ) {
+            let modes: Vec<_> = offered
+                .into_iter()
+                .map(|(format, side, mut fps)| {
+                    fps.sort_by(|a, b| b.total_cmp(a));
+                    mode(FORMATS[format].1, side * 320, side * 240, &fps)
+                })
+                .collect();
+            let wish = wish(side * 320, side * 240, fps);
+            let (chosen, _) = choose(&modes, &wish).unwrap();
+            let reaches = |mode: &Mode| mode.size == wish.size && mode.rate_for(fps) >= fps * REACHED;
+            let cost = |mode: &Mode| FORMATS.iter().position(|(_, format)| *format == mode.format);
+            for mode in modes.iter().filter(|mode| reaches(mode)) {
+                prop_assert!(reaches(chosen) && cost(chosen) <= cost(mode), "{chosen:?} against {mode:?}");
+            }
+        }
+    }
 }

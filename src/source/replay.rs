@@ -86,6 +86,16 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Box<dyn FrameSource>, S
     Primed::new(source, options.stop)
 }
 
+/// A source over bytes in memory: YUV4MPEG2 or else concatenated JPEGs, as on stdin. Reads nothing ahead.
+pub fn from_bytes<'a>(name: &str, bytes: &'a [u8], options: &Options<'_>) -> Box<dyn FrameSource + 'a> {
+    let rate = options.fps.and_then(Rate::from_f64);
+    if bytes.starts_with(y4m::MAGIC) {
+        return Box::new(Y4mSource::new(name, bytes, options.camera, rate, options.limits));
+    }
+    let ticker = Ticker::new(options.camera, rate.unwrap_or(Rate::DEFAULT));
+    Box::new(MjpegSource::new(name, bytes, ticker, options.limits.max_encoded))
+}
+
 /// The pictures that `spec` stands for (one file, a folder's, a glob's), in the order of their names.
 ///
 /// # Errors
