@@ -681,11 +681,12 @@ fn touch(a: [f32; 2], b: [f32; 2], c: [f32; 2], d: [f32; 2]) -> bool {
 fn simple_polygon(points: &[[f32; 2]]) -> Result<(), String> {
     let n = points.len();
     let edge = |i: usize| (points[i], points[(i + 1) % n]);
+    // First, because an edge of no length also touches its neighbours, which would be the more puzzling message.
+    if let Some(i) = (0..n).find(|i| points[*i] == points[(i + 1) % n]) {
+        return Err(format!("point {} twice in a row", i + 1));
+    }
     for i in 0..n {
         let (a, b) = edge(i);
-        if a == b {
-            return Err(format!("point {} twice in a row", i + 1));
-        }
         let c = points[(i + 2) % n];
         let back = f64::from(b[0] - a[0]) * f64::from(c[0] - b[0]) + f64::from(b[1] - a[1]) * f64::from(c[1] - b[1]);
         if turn(a, b, c) == 0.0 && back < 0.0 {

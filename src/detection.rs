@@ -33,7 +33,7 @@ impl Score {
     }
 }
 
-/// An index into the table of all labels of this run (see [`crate::event::Labels`]); the same object class has the same id
+/// An index into the table of all labels of this run (see [`crate::labels::Labels`]); the same object class has the same id
 /// whichever model saw it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub u16);

@@ -308,11 +308,9 @@ impl<W: Write> Writer<'_, W> {
                     return Ok(());
                 }
             }
-            (Body::TrackLeft { track, .. }, Some(camera)) => {
-                // A waiting update of a track that has left says nothing any more.
-                if self.waiting.remove(&(camera, track)).is_some() {
-                    self.given_way[usize::from(camera.0)] += 1;
-                }
+            // A waiting update of a track that has left says nothing any more.
+            (Body::TrackLeft { track, .. }, Some(camera)) if self.waiting.remove(&(camera, track)).is_some() => {
+                self.given_way[usize::from(camera.0)] += 1;
             }
             _ => {}
         }

@@ -5,8 +5,8 @@
 
 use crate::detection::ClassId;
 
-/// Label of faces, whichever model found them.
-pub const FACE: &str = "face";
+/// Label of persons: faces belong to their tracks.
+pub const PERSON: &str = "person";
 
 /// Ids to names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

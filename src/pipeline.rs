@@ -47,6 +47,8 @@ pub struct Camera {
     pub wanted: Option<Vec<ClassId>>,
     /// Whether faces are looked for.
     pub faces: bool,
+    /// The source is one picture: there will be no second look, so the first one counts.
+    pub single: bool,
 }
 
 /// Everything a run needs, loaded and warm.
@@ -59,8 +61,8 @@ pub struct Parts {
     pub object_score: f32,
     /// Finds faces, where a camera wants them.
     pub faces: Option<Detector>,
-    /// The class of faces.
-    pub face_class: ClassId,
+    /// The class whose tracks have faces; `None` where the object model knows no persons.
+    pub person_class: Option<ClassId>,
     /// Only one inference at a time: for `threads = 1`.
     pub one_at_a_time: bool,
     /// Stream time between `stats` lines.
@@ -78,6 +80,8 @@ pub struct Outcome {
     pub writing: Ended,
     /// A source failed.
     pub source_failed: bool,
+    /// Name of a camera of whose frames not one could be decoded.
+    pub nothing_decodable: Option<String>,
     /// The detector failed too often in a row.
     pub model_failed: bool,
     /// A stage panicked.
@@ -140,11 +144,12 @@ const PATIENCE: Duration = Duration::from_millis(200);
 ///
 /// Only a [`Sealed`] gets pixels moving; see [`crate::seal`].
 pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: impl Fn() -> bool + Send) -> Outcome {
-    let Parts { cameras, objects, object_score, faces, face_class, one_at_a_time, stats_every, stop, door } = parts;
+    let Parts { cameras, objects, object_score, faces, person_class, one_at_a_time, stats_every, stop, door } = parts;
     let modes: Vec<Mode> =
         cameras.iter().map(|c| if c.source.info().live { Mode::Latest } else { Mode::Lossless }).collect();
     let live = modes.contains(&Mode::Latest);
     let count = cameras.len();
+    let names: Vec<String> = cameras.iter().map(|c| c.name.clone()).collect();
     let (feeders, taker) = flow::slots::<Captured, Note>(&modes);
     let (raw_free, raw_taken): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<Vec<u8>>(2)).unzip();
     let (frame_free, frame_taken) = bounded::<Frame>(4);
@@ -156,20 +161,23 @@ pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: 
     let source_failed = AtomicBool::new(false);
     let model_failed = AtomicBool::new(false);
 
-    let wants: Vec<Wants> =
-        cameras.iter().map(|c| Wants { classes: c.wanted.clone(), faces: c.faces && faces.is_some() }).collect();
+    let wants: Vec<Wants> = cameras
+        .iter()
+        .map(|c| Wants { classes: c.wanted.clone(), faces: c.faces && faces.is_some(), single: c.single })
+        .collect();
     let vision = Vision {
         detector: objects,
         score: object_score,
         turn: turn.clone(),
         ledgers: Arc::clone(&ledgers),
-        eyes: wants.iter().map(|w| Eye::new(w.classes.clone(), object_score)).collect(),
+        eyes: wants.iter().map(|w| Eye::new(w, object_score)).collect(),
         failed: &model_failed,
         stop: Arc::clone(&stop),
     };
     let report = Report {
-        faces: faces.map(|detector| Faces { detector, class: face_class, turn }),
-        views: wants.iter().map(|w| View::new(w.faces)).collect(),
+        faces: faces.map(|detector| Faces { detector, turn }),
+        person: person_class,
+        views: wants.iter().map(|w| View::new(w, person_class)).collect(),
         numbers: Numbers::default(),
         latencies: Latencies::default(),
         stats_every,
@@ -202,7 +210,17 @@ pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: 
         }
         (writing, panicked)
     });
-    Outcome { writing, source_failed: source_failed.into_inner(), model_failed: model_failed.into_inner(), panicked }
+    let nothing_decodable = names.into_iter().zip(door.ledgers.iter()).find_map(|(name, ledger)| {
+        let n = ledger.counts();
+        (n.captured > 0 && n.undecodable == n.captured).then_some(name)
+    });
+    Outcome {
+        writing,
+        nothing_decodable,
+        source_failed: source_failed.into_inner(),
+        model_failed: model_failed.into_inner(),
+        panicked,
+    }
 }
 
 /// A thread with a name that `top -H` shows.
@@ -217,6 +235,7 @@ fn start<'scope, 'env>(
 struct Wants {
     classes: Option<Vec<ClassId>>,
     faces: bool,
+    single: bool,
 }
 
 /// Drains one source. Never decodes; waits only for a file's slot.
@@ -360,17 +379,18 @@ struct Eye {
 }
 
 impl Eye {
-    fn new(wanted: Option<Vec<ClassId>>, score: f32) -> Self {
+    fn new(wants: &Wants, score: f32) -> Self {
         let defaults = crate::track::Settings::default();
         let settings = crate::track::Settings {
             high_score: score,
             new_score: score,
             low_score: defaults.low_score.min(score),
             instant_score: defaults.instant_score.max(score),
+            confirm_hits: if wants.single { 1 } else { defaults.confirm_hits },
             ..defaults
         };
         Self {
-            wanted,
+            wanted: wants.classes.clone(),
             attention: Attention::new(crate::attention::Settings::default()),
             tracker: Tracker::new(settings),
             size: Size::default(),
@@ -481,7 +501,6 @@ const HEADS_PER_LOOK: usize = 2;
 /// The detector of faces.
 struct Faces {
     detector: Detector,
-    class: ClassId,
     turn: Option<Arc<Mutex<()>>>,
 }
 
@@ -491,27 +510,24 @@ struct View {
     visits: Visits,
     face_tracker: Tracker,
     face_visits: Visits,
-    looked_at: Option<MonoNs>,
-    /// Whose head was looked at last, so that small persons take turns.
-    last_head: u32,
+    looked: FaceLook,
 }
 
 impl View {
-    fn new(wants_faces: bool) -> Self {
+    fn new(wants: &Wants, person: Option<ClassId>) -> Self {
         let patient = crate::track::Settings {
             // A face that belongs to a person the detector is about to find must not become a visit of its own: it takes
             // three looks, over half a second, for a face to count as nobody's.
             instant_score: f32::INFINITY,
-            confirm_hits: 4,
+            confirm_hits: if wants.single { 1 } else { 4 },
             ..crate::track::Settings::default()
         };
         Self {
-            wants_faces,
+            wants_faces: wants.faces,
             visits: Visits::new(crate::scene::Settings::default()),
             face_tracker: Tracker::new(patient),
             face_visits: Visits::new(crate::scene::Settings::default()),
-            looked_at: None,
-            last_head: 0,
+            looked: FaceLook::new(person),
         }
     }
 }
@@ -519,6 +535,7 @@ impl View {
 /// Looks for faces, binds them to persons, tells visits.
 struct Report<'a> {
     faces: Option<Faces>,
+    person: Option<ClassId>,
     views: Vec<View>,
     numbers: Numbers,
     latencies: Latencies,
@@ -630,7 +647,7 @@ impl Report<'_> {
                 };
                 view.visits.end(tracks, why, &mut tell);
                 view.face_visits.end(&view.face_tracker.finish(), why, &mut tell);
-                view.looked_at = None;
+                view.looked = FaceLook::new(self.person);
                 Body::CameraOffline { reason, attempt: 1, retry_ms: 0 }
             }
         };
@@ -660,17 +677,18 @@ impl Report<'_> {
         };
         view.visits.frame(stamp.at, size, tracks, changes, &mut self.numbers, &mut tell);
         if let (Some(faces), true) = (&mut self.faces, view.wants_faces) {
-            let due = view.looked_at.is_none_or(|t| stamp.at.ms_since(t) >= FACES_EVERY_MS);
             match frame {
-                Some(frame) if due => {
-                    view.looked_at = Some(stamp.at);
-                    if let Err(e) = faces.look(frame, tracks, &mut view.last_head, detections) {
+                Some(frame) if view.looked.due(stamp.at) => {
+                    let turn = faces.turn.as_ref().map(|t| t.lock().unwrap_or_else(PoisonError::into_inner));
+                    let result = view.looked.look(&mut faces.detector, frame, tracks, detections);
+                    drop(turn);
+                    if let Err(e) = result {
                         for_people(&e.to_string());
                         tell(Body::Fault { part: Part::Faces, reason: FaultReason::InferenceFailed, restarted: false });
                         detections.clear();
                     }
                     let person_holds =
-                        |d: &Detection| tracks.iter().any(|t| holds(t.bbox, d.bbox) && t.class != faces.class);
+                        |d: &Detection| tracks.iter().any(|t| Some(t.class) == self.person && holds(t.bbox, d.bbox));
                     detections.retain(|d| !person_holds(d));
                     view.face_tracker.update(stamp.at, size, detections, &[Region::whole(size)]);
                 }
@@ -685,35 +703,58 @@ impl Report<'_> {
     }
 }
 
-impl Faces {
+/// When and where faces of one camera are looked for.
+#[derive(Debug)]
+pub struct FaceLook {
+    /// Tracks of this class have faces; `None` where the object model knows no persons.
+    person: Option<ClassId>,
+    last: Option<MonoNs>,
+    /// Whose head was looked at last, so that small persons take turns.
+    last_head: u32,
+}
+
+impl FaceLook {
+    /// `person` is the class whose tracks have faces.
+    pub fn new(person: Option<ClassId>) -> Self {
+        Self { person, last: None, last_head: 0 }
+    }
+
+    /// Whether it is time for a look.
+    pub fn due(&self, at: MonoNs) -> bool {
+        self.last.is_none_or(|t| at.ms_since(t) >= FACES_EVERY_MS)
+    }
+
     /// Faces in the whole frame, and in the head regions of persons too small for that; replaces `out`.
-    fn look(
+    ///
+    /// # Errors
+    /// When inference fails.
+    pub fn look(
         &mut self,
+        detector: &mut Detector,
         frame: &Frame,
         tracks: &[Track],
-        last_head: &mut u32,
         out: &mut Vec<Detection>,
     ) -> Result<(), crate::model::ModelError> {
-        let _turn = self.turn.as_ref().map(|t| t.lock().unwrap_or_else(PoisonError::into_inner));
-        let score = self.detector.card().score;
+        self.last = Some(frame.stamp.at);
+        let score = detector.card().score;
         out.clear();
-        self.detector.detect(frame, Region::whole(frame.size()), LongSide::Card, score, out)?;
+        detector.detect(frame, Region::whole(frame.size()), LongSide::Card, score, out)?;
         let size = frame.size();
-        // A face within a person: what is held by a car or a cat is not looked for.
         let small = |t: &&Track| {
-            t.state == State::Confirmed
+            Some(t.class) == self.person
+                && t.state == State::Confirmed
                 && t.bbox.height() < SMALL_PERSON * size.height as f32
                 && !out.iter().any(|d| holds(t.bbox, d.bbox))
         };
         let mut heads: Vec<&Track> = tracks.iter().filter(small).collect();
         // Those after the one looked at last, then from the beginning: everybody has a turn.
-        heads.sort_by_key(|t| (t.id.0 <= *last_head, t.id.0));
+        heads.sort_by_key(|t| (t.id.0 <= self.last_head, t.id.0));
         let mut found = Vec::new();
         for track in heads.into_iter().take(HEADS_PER_LOOK) {
-            *last_head = track.id.0;
+            self.last_head = track.id.0;
             let Some(region) = head_region(track.bbox, size) else { continue };
             let side = LongSide::Pixels((region.size.long_side() * 2).clamp(96, 320));
-            self.detector.detect(frame, region, side, score, &mut found)?;
+            detector.detect(frame, region, side, score, &mut found)?;
         }
         found.retain(|d| !out.iter().any(|o| o.bbox.iou(d.bbox) > 0.3));
         out.append(&mut found);

@@ -63,7 +63,7 @@ fn one_user_of_each_way_out_and_in() {
     only("v4l::", &["source/camera.rs"]);
     only("ort::", &["model/infer.rs"]);
     only("zune_jpeg", &["decode/"]);
-    only("stdin()", &["source/"]);
+    only("stdin()", &["source/", "warden"]);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! One integration binary: everything here runs the real program from outside.
 
+mod cards;
+mod cli;
+mod config;
+mod detect;
 mod events;
 mod flow;
 mod house;

@@ -46,6 +46,37 @@ pub(crate) fn run(args: &[&str]) -> Done {
     porchlight().args(args).output().expect("the program starts").into()
 }
 
+/// What it printed.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("stdout is UTF-8")
+}
+
+/// What it said.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("stderr is UTF-8")
+}
+
+/// The house's rule for bad input: that exit code, one line on stderr which names what it must, nothing on stdout but
+/// whole JSON lines.
+pub(crate) fn assert_refused(command: &mut Command, code: i32, wanted: &[&str]) {
+    let output = command.env("RUST_BACKTRACE", "1").output().expect("the program starts");
+    let (said, printed) = (stderr(&output), stdout(&output));
+    let what = format!("{command:?}\nstderr: {said}\nstdout: {printed}");
+    assert_eq!(output.status.code(), Some(code), "{what}");
+    assert_eq!(said.lines().count(), 1, "{what}");
+    assert!(said.starts_with("porchlight: ") && said.ends_with('\n'), "{what}");
+    for word in wanted {
+        assert!(said.contains(word), "wanted {word:?}: {what}");
+    }
+    for bad in ["panicked", "backtrace", "internal error"] {
+        assert!(!said.contains(bad), "{what}");
+    }
+    assert!(printed.is_empty() || printed.ends_with('\n'), "{what}");
+    for line in printed.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{what}");
+    }
+}
+
 /// Validates against the schema that the program itself prints, with a validator that is not ours.
 pub(crate) fn validator() -> &'static jsonschema::Validator {
     static VALIDATOR: OnceLock<jsonschema::Validator> = OnceLock::new();

@@ -1,7 +1,7 @@
 //! The commands: each turns what was typed into work, and its outcome into an exit code.
 //!
 //! stdout is data, stderr is for people: one line for each thing that went wrong. `run` writes its events through
-//! [`crate::emit`]; the other commands print through [`Printer`].
+//! [`crate::emit`]; the other commands print through `Printer`.
 
 mod detect;
 mod models;

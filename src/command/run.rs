@@ -19,7 +19,7 @@ use crate::event::line::Names;
 use crate::exit::Exit;
 use crate::flow::Ledger;
 use crate::frame::{CameraId, PixelFormat};
-use crate::labels::{FACE, Labels};
+use crate::labels::{Labels, PERSON};
 use crate::model::ModelError;
 use crate::model::card::{self, Card};
 use crate::model::detector::Detector;
@@ -93,7 +93,6 @@ fn holdings(config: &Config) -> Vec<Holding> {
 fn names(config: &Config) -> Words {
     let mut words = Words::default();
     words.name(env!("CARGO_PKG_VERSION"));
-    words.name(FACE);
     words.hash(&config.sha256());
     for format in PixelFormat::ALL {
         words.name(format.name());
@@ -163,8 +162,8 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
     let confined = Opened::new(loaded, wanted).confine().map_err(seal_failure)?;
     let (sealed, ready) = confined.warm(warm)?.seal().map_err(seal_failure)?;
 
-    let Ready { config, objects, object_score, faces, models, mut labels, threads, meter, found, boot } = ready;
-    let face_class = labels.intern(FACE);
+    let Ready { config, objects, object_score, faces, models, labels, threads, meter, found, boot } = ready;
+    let person_class = labels.id(PERSON);
     let (cameras, hello_cameras) = open_all(&config, &labels, found, desk, &stop)?;
     if stop.load(Ordering::Acquire) && cameras.is_empty() {
         return Ok(Exit::Done);
@@ -191,7 +190,7 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         objects,
         object_score,
         faces,
-        face_class,
+        person_class,
         one_at_a_time: threads == 1,
         stats_every: Duration::from_secs(config.output.stats_every_s.into()),
         stop,
@@ -202,6 +201,13 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         _ if outcome.panicked => Exit::Internal,
         Ended::Failed(e) => return Err(failure(Exit::Internal, format_args!("stdout: cannot be written: {e}"))),
         Ended::ReaderGone => Exit::Done,
+        Ended::Complete if outcome.nothing_decodable.is_some() => {
+            let name = outcome.nothing_decodable.unwrap_or_default();
+            return Err(failure(
+                Exit::Source,
+                format_args!("camera '{name}': not one of its frames is a picture: see `undecodable` in the last line"),
+            ));
+        }
         Ended::Complete if outcome.model_failed => Exit::Model,
         Ended::Complete if outcome.source_failed => Exit::Source,
         Ended::Complete => Exit::Done,
@@ -289,7 +295,7 @@ fn open_all(
         let source = camera::first(CameraId(0), &wish, &Limits::default()).map_err(|e| source_failure(&e))?;
         let name = name_of_node(std::path::Path::new(&source.info().name));
         hello.push(describe(&name, source.info()));
-        cameras.push(Camera { name, source: Box::new(source), wanted: None, faces: true });
+        cameras.push(Camera { name, source: Box::new(source), wanted: None, faces: true, single: false });
     }
     for (index, (camera, found)) in config.cameras.iter().zip(found).enumerate() {
         let id = CameraId(index as u8);
@@ -312,13 +318,15 @@ fn open_all(
                     .collect::<Result<Vec<_>, _>>()?,
             ),
         };
+        let one_picture = found.paths().len() == 1;
         let source = match open_one(config, camera, found, id, desk, stop) {
             Ok(source) => source,
             Err(e) if e.kind() == crate::source::Kind::Stopped => return Ok((Vec::new(), Vec::new())),
             Err(e) => return Err(source_failure(&e)),
         };
         hello.push(describe(&camera.name, source.info()));
-        cameras.push(Camera { name: camera.name.clone(), source, wanted, faces: camera.faces });
+        let single = one_picture && source.info().format == PixelFormat::Still;
+        cameras.push(Camera { name: camera.name.clone(), source, wanted, faces: camera.faces, single });
     }
     Ok((cameras, hello))
 }
@@ -383,7 +391,8 @@ fn boot_of_replay(config: &Config) -> u64 {
     for setting in config.settings() {
         let key = setting.key.as_str();
         // A path may be spelled in several ways; the file it leads to counts.
-        if !(key.starts_with("run.") && key != "run.start") && !key.ends_with(".source") {
+        let only_how = key.starts_with("run.") && key != "run.start";
+        if !only_how && !key.ends_with(".source") {
             hash.update(format!("{key}={}\n", setting.value));
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! A [`Decoder`] takes a [`RawFrame`] and fills a [`Frame`]. Every header is checked against [`Limits`] (and against what
 //! the source promised) before a buffer of its size exists, and a picture is either whole or an error: half a grey frame
-//! would look like movement. Nothing here panics on outside data; the foreign codecs run behind [`guarded`], which turns a
+//! would look like movement. Nothing here panics on outside data; the foreign codecs run behind `guarded`, which turns a
 //! panic of theirs into [`DecodeError::Codec`].
 
 pub(crate) mod jpeg;
 mod raw;
+mod reference;
 mod still;
 
 use crate::frame::{Frame, PixelFormat, RawFrame};

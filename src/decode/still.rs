@@ -9,7 +9,7 @@ use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, RgbImage};
 
-use super::{DecodeError, Limits, guarded, jpeg, one_line};
+use super::{DecodeError, Limits, guarded, jpeg, one_line, reference};
 use crate::frame::{Frame, RawFrame};
 use crate::geom::Size;
 
@@ -28,6 +28,7 @@ pub(super) fn decode(
     if data.starts_with(&[0xff, 0xd8]) {
         // Not through `image`: its JPEG decoder accepts cut-off files.
         let exif = jpeg::decode(raw, limits, scratch, into)?;
+        reference::refine(data, into);
         match exif.and_then(|exif| Orientation::from_exif_chunk(&exif)) {
             None | Some(Orientation::NoTransforms) => Ok(()),
             Some(orientation) => {

@@ -318,7 +318,10 @@ pub fn toml_line(text: &str, error: &toml::de::Error) -> String {
     match error.span() {
         Some(span) => {
             let line = text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
-            format!("line {line}: {message}")
+            // This one message does not say which key.
+            let key = text.get(span).filter(|_| message == "duplicate key").map_or("", str::trim);
+            let colon = if key.is_empty() { "" } else { ": " };
+            format!("line {line}: {message}{colon}{key}")
         }
         None => message,
     }

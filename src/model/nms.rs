@@ -43,7 +43,7 @@ const MAX_CANDIDATES: usize = 5000;
 
 /// Best first; equal scores keep the order they came in, so that the result does not depend on the sort.
 fn best_first<T: Scored>(boxes: &mut Vec<T>) {
-    boxes.sort_by(|a, b| b.score().cmp(&a.score()));
+    boxes.sort_by_key(|b| std::cmp::Reverse(b.score()));
     boxes.truncate(MAX_CANDIDATES);
 }
 
@@ -84,7 +84,7 @@ pub fn merge_regions<T: Scored + Copy>(boxes: &mut Vec<(T, Region)>, frame: Size
         let fragment = kept.1 != candidate.1 && cut(candidate);
         k.iou(c) > iou || (fragment && c.covered_by(k) > PART)
     });
-    boxes.sort_by(|a, b| b.0.score().cmp(&a.0.score()));
+    boxes.sort_by_key(|(b, _)| std::cmp::Reverse(b.score()));
 }
 
 /// True when the box touches an edge of its region that is not an edge of the frame.

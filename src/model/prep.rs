@@ -3,7 +3,7 @@
 //! One pass: each output row is made of two source rows (bilinear) and goes, normalised, straight into the tensor; no
 //! resized picture is stored in between. The arithmetic of the bilinear kernel is the one OpenCV uses for 8-bit pictures,
 //! bit for bit (11-bit fixed-point weights, pixel centres aligned, four and then sixteen bits cut off on the way down the
-//! columns, see [`blend`]), because the models' published accuracy and our reference outputs were made with it. One grey level
+//! columns, see `blend`), because the models' published accuracy and our reference outputs were made with it. One grey level
 //! in a tenth of the pixels, which is what exact rounding differs by, moves boxes by a pixel and scores by .02.
 
 use fast_image_resize as fir;

@@ -1,0 +1,322 @@
+//! The pipeline against the bare session loop that does the same inferences, on a busy 1280x720 clip.
+//!
+//! `cargo bench --bench run [-- ROUNDS]`. The clip is the committed sample's liveliest part, played four times. The inferences
+//! of a run (which model, which input size, in which order) are recorded once; then the program and a loop over nothing but
+//! ONNX Runtime sessions take turns on the same machine, so that what else the machine does hits both. Printed: frames a
+//! second of both and their ratio, processor time for each frame, peak memory, and the time from start to the first lines.
+#![allow(clippy::print_stdout)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use porchlight::attention::Attention;
+use porchlight::decode::{Decoder, Limits};
+use porchlight::frame::{Frame, MonoNs, PixelFormat, RawFrame, Stamp};
+use porchlight::geom::Region;
+use porchlight::labels::Labels;
+use porchlight::model::ModelError;
+use porchlight::model::card::{self, Card};
+use porchlight::model::detector::Detector;
+use porchlight::model::infer::{Infer, OutputView, Runtime, TensorInfo};
+use porchlight::model::prep::LongSide;
+use porchlight::motion::Motion;
+use porchlight::source::mjpeg::{Split, Splitter};
+use porchlight::track::Tracker;
+
+/// The liveliest part of the sample, in frames: two persons cross.
+const BUSY: std::ops::Range<usize> = 243..294;
+const REPEATS: usize = 4;
+const FPS: u64 = 15;
+
+fn main() {
+    // `cargo test --benches` only wants to know that this builds.
+    if std::env::args().any(|a| a == "--test") {
+        return;
+    }
+    let rounds: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(3);
+    let frames = busy_frames();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let clip = dir.path().join("busy.mjpeg");
+    std::fs::write(&clip, frames.concat()).expect("disk space for the clip");
+    let runtime = Runtime::load().expect("cargo xtask setup");
+    let work = record(&runtime, &frames);
+    let of = |name: &str| work.iter().filter(|w| w.model == name).count();
+    println!(
+        "{} frames of 1280x720 MJPEG; {} inferences of objects, {} of faces",
+        frames.len(),
+        of("objects"),
+        of("faces")
+    );
+    println!(
+        "threads  run fps  bare fps  ratio (min..max)     CPU ms/frame  bare CPU ms/frame  peak RSS  hello ms  first event ms"
+    );
+    for threads in [1usize, 2] {
+        let mut bare = Bare::new(&runtime, threads);
+        let mut rows = Vec::new();
+        for _ in 0..rounds {
+            let run = Run::of(&clip, threads, frames.len());
+            let (wall, cpu) = bare.time(&work);
+            rows.push((run, frames.len() as f64 / wall.as_secs_f64(), cpu.as_secs_f64() * 1e3 / frames.len() as f64));
+        }
+        let median = |f: &dyn Fn(&(Run, f64, f64)) -> f64| {
+            let mut v: Vec<f64> = rows.iter().map(f).collect();
+            v.sort_by(f64::total_cmp);
+            (v[v.len() / 2], v[0], v[v.len() - 1])
+        };
+        let ratio = median(&|r| r.0.fps / r.1);
+        println!(
+            "{threads:>7}  {:>7.1}  {:>8.1}  {:>5.3} ({:.3}..{:.3})  {:>12.1}  {:>17.1}  {:>5.0} MB  {:>8.0}  {:>14.0}",
+            median(&|r| r.0.fps).0,
+            median(&|r| r.1).0,
+            ratio.0,
+            ratio.1,
+            ratio.2,
+            median(&|r| r.0.cpu_ms).0,
+            median(&|r| r.2).0,
+            median(&|r| r.0.peak_mb).0,
+            median(&|r| r.0.hello_ms).0,
+            median(&|r| r.0.event_ms).0,
+        );
+    }
+}
+
+fn busy_frames() -> Vec<Vec<u8>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/porch.mjpeg");
+    let mut splitter = Splitter::new(64 << 20);
+    splitter.feed(&std::fs::read(path).expect("committed"));
+    splitter.finish();
+    let mut all = Vec::new();
+    let mut frame = Vec::new();
+    while let Split::Frame(_) = splitter.next(&mut frame) {
+        all.push(std::mem::take(&mut frame));
+    }
+    let part = &all[BUSY];
+    (0..REPEATS).flat_map(|_| part.iter().cloned()).collect()
+}
+
+/// One inference: which session, which input.
+#[derive(Clone)]
+struct Work {
+    model: &'static str,
+    shape: [usize; 4],
+}
+
+/// Notes what it is asked to run.
+struct Recorder {
+    model: &'static str,
+    inner: Box<dyn Infer>,
+    log: Arc<Mutex<Vec<Work>>>,
+}
+
+impl Infer for Recorder {
+    fn inputs(&self) -> &[TensorInfo] {
+        self.inner.inputs()
+    }
+    fn outputs(&self) -> &[TensorInfo] {
+        self.inner.outputs()
+    }
+    fn run(
+        &mut self,
+        shape: [usize; 4],
+        data: &[f32],
+        read: &mut dyn FnMut(&[OutputView<'_>]) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        self.log.lock().expect("one thread").push(Work { model: self.model, shape });
+        self.inner.run(shape, data, read)
+    }
+}
+
+fn card(name: &str) -> Card {
+    Card::load(&card::find(name).expect("committed")).expect("a good card")
+}
+
+/// What the stages of a run ask of the models, one after another on one thread.
+fn record(runtime: &Runtime, frames: &[Vec<u8>]) -> Vec<Work> {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let mut labels = Labels::default();
+    let mut load = |model: &'static str, name: &str| {
+        let card = card(name);
+        let weights = card.verified_weights().expect("committed");
+        let inner = Box::new(runtime.session(name, &weights, 2, &card.tensors).expect("loads"));
+        Detector::new(card, Box::new(Recorder { model, inner, log: Arc::clone(&log) }), &mut labels).expect("fits")
+    };
+    let (mut objects, mut faces) = (load("objects", "ssdlite-mobilenet-v2"), load("faces", "yunet"));
+    let mut decoder = Decoder::new(Limits::default());
+    let mut motion = Motion::new(porchlight::motion::Settings::default());
+    let mut attention = Attention::new(porchlight::attention::Settings::default());
+    let mut tracker = Tracker::new(porchlight::track::Settings::default());
+    let mut looker = porchlight::pipeline::FaceLook::new(labels.id(porchlight::labels::PERSON));
+    let mut frame = Frame::new();
+    let (mut found, mut looked) = (Vec::new(), Vec::new());
+    for (seq, bytes) in frames.iter().enumerate() {
+        let at = MonoNs(seq as u64 * 1_000_000_000 / FPS);
+        let stamp = Stamp { seq: seq as u64, driver_seq: seq as u64, at, ..Stamp::default() };
+        let raw = RawFrame {
+            stamp,
+            format: PixelFormat::Mjpg,
+            size: None,
+            stride: 0,
+            range: porchlight::frame::Range::Full,
+            data: bytes.clone(),
+        };
+        decoder.decode(&raw, &mut frame).expect("a good frame");
+        let size = frame.size();
+        let verdict = motion.look(at, &frame);
+        looked.clear();
+        looked.extend(attention.choose(at, size, &verdict, tracker.predicted(at)).all(size));
+        if looked.is_empty() {
+            tracker.still(at);
+            continue;
+        }
+        objects.detect_regions(&frame, &looked, 0.25, &mut found).expect("runs");
+        tracker.update(at, size, &found, &looked);
+        let tracks: Vec<_> = tracker.tracks().copied().collect();
+        if looker.due(at) {
+            looker.look(&mut faces, &frame, &tracks, &mut found).expect("runs");
+        }
+    }
+    drop((objects, faces));
+    Arc::into_inner(log).expect("nobody else has it").into_inner().expect("one thread")
+}
+
+/// Nothing but sessions.
+struct Bare {
+    objects: Box<dyn Infer>,
+    faces: Box<dyn Infer>,
+    objects_input: Vec<f32>,
+    faces_input: Vec<f32>,
+}
+
+impl Bare {
+    fn new(runtime: &Runtime, threads: usize) -> Self {
+        let open = |name: &str| {
+            let card = card(name);
+            let weights = card.verified_weights().expect("committed");
+            Box::new(runtime.session(name, &weights, threads, &card.tensors).expect("loads"))
+        };
+        // A real picture's tensors: the sizes of activations do not depend on them, denormals would.
+        let (objects_input, faces_input) = inputs();
+        Self { objects: open("ssdlite-mobilenet-v2"), faces: open("yunet"), objects_input, faces_input }
+    }
+
+    fn time(&mut self, work: &[Work]) -> (Duration, Duration) {
+        let (wall, cpu) = (Instant::now(), cpu_of(std::process::id()));
+        for w in work {
+            let elements = w.shape.iter().product::<usize>();
+            let (session, input) = match w.model {
+                "objects" => (&mut self.objects, &self.objects_input),
+                _ => (&mut self.faces, &self.faces_input),
+            };
+            session.run(w.shape, &input[..elements], &mut |_| Ok(())).expect("runs");
+        }
+        (wall.elapsed(), cpu_of(std::process::id()).saturating_sub(cpu))
+    }
+}
+
+fn inputs() -> (Vec<f32>, Vec<f32>) {
+    use porchlight::model::prep::Prep;
+    let bytes = &busy_frames()[0];
+    let raw = RawFrame {
+        stamp: Stamp::default(),
+        format: PixelFormat::Mjpg,
+        size: None,
+        stride: 0,
+        range: porchlight::frame::Range::Full,
+        data: bytes.clone(),
+    };
+    let mut frame = Frame::new();
+    Decoder::new(Limits::default()).decode(&raw, &mut frame).expect("a good frame");
+    let tensor =
+        |name: &str, side| Prep::new(&card(name)).prepare(&frame, Region::whole(frame.size()), side).data.to_vec();
+    (tensor("ssdlite-mobilenet-v2", LongSide::Card), tensor("yunet", LongSide::Pixels(1280)))
+}
+
+/// One run of the program, watched from outside.
+struct Run {
+    fps: f64,
+    cpu_ms: f64,
+    peak_mb: f64,
+    hello_ms: f64,
+    event_ms: f64,
+}
+
+impl Run {
+    fn of(clip: &std::path::Path, threads: usize, frames: usize) -> Self {
+        let began = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_porchlight"))
+            .args(["run", "--fps", &FPS.to_string(), "--threads", &threads.to_string(), "--source"])
+            .arg(clip)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let pid = child.id();
+        let (mut hello, mut event, mut bye) = (None, None, None);
+        let mut last = String::new();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let peak = std::thread::scope(|scope| {
+            let sampler = scope.spawn(|| {
+                let mut peak = 0u64;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    peak = peak.max(family(pid).iter().map(|p| field(*p, "status", "VmHWM:")).sum());
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                peak
+            });
+            for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+                let line = line.expect("readable");
+                let now = (Instant::now(), family(pid).iter().map(|p| cpu_of(*p)).sum::<Duration>());
+                if line.contains("\"type\":\"hello\"") {
+                    hello = Some(now);
+                } else if line.contains("\"type\":\"bye\"") {
+                    bye = Some(now);
+                    last = line;
+                } else {
+                    event.get_or_insert(now);
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            sampler.join().expect("no panic")
+        });
+        assert!(child.wait().expect("waited").success());
+        let (hello, event, bye) = (hello.expect("hello"), event.expect("an event"), bye.expect("bye"));
+        Self {
+            fps: frames as f64 / (bye.0 - hello.0).as_secs_f64(),
+            cpu_ms: (bye_cpu_ms(&last) - hello.1.as_secs_f64() * 1e3) / frames as f64,
+            peak_mb: peak as f64 / 1024.0,
+            hello_ms: (hello.0 - began).as_secs_f64() * 1e3,
+            event_ms: (event.0 - began).as_secs_f64() * 1e3,
+        }
+    }
+}
+
+/// Processor time that the run reports of itself: the process is gone before it could be asked.
+fn bye_cpu_ms(line: &str) -> f64 {
+    let bye: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    let number = |key: &str| bye["totals"][key].as_f64().expect("a number");
+    number("cpu") * number("interval_ms")
+}
+
+/// A process and its children.
+fn family(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|p| p.parse().ok());
+    std::iter::once(pid).chain(children.flat_map(family)).collect()
+}
+
+/// A number of `/proc/PID/FILE`, 0 when it is gone.
+fn field(pid: u32, file: &str, key: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let value = text.lines().find_map(|l| l.strip_prefix(key));
+    value.and_then(|v| v.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Processor time of all threads of a process, from nanosecond counters.
+fn cpu_of(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let ns = tasks.filter_map(|t| {
+        std::fs::read_to_string(t.path().join("schedstat")).ok()?.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(ns.sum())
+}
