@@ -297,6 +297,7 @@ fn stand(post: Post, wanted: Wanted) -> Ending {
         }
         let allowed = beneath(&post.holdings);
         seal::landlock(&allowed)
+            .inspect(|_| seal::prime())
             .and_then(|_| seal::enforce(seal::policy::Role::Gatekeeper, None))
             .map_err(|e| e.to_string())
     });

@@ -3,6 +3,7 @@
 //! stdout is data, stderr is for people: one line for each thing that went wrong. `run` writes its events through
 //! [`crate::emit`]; the other commands print through `Printer`.
 
+mod check;
 mod detect;
 mod models;
 mod run;
@@ -116,8 +117,17 @@ fn begin(args: Vec<OsString>) -> Result<Exit, Failure> {
             _ => Err(Failure::new(Exit::Usage, "eye: wanted the arguments of `run`")),
         };
     }
+    if args.first().is_some_and(|a| a == check::ATTEMPT) {
+        let words: Vec<String> = args.iter().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+        return Ok(check::attempt(&words));
+    }
     let invocation = cli::parse(args.clone())?;
-    let unsealed = matches!(&invocation, Invocation::Run(args) if args.no_seal);
+    let checks = matches!(&invocation, Invocation::Check(_));
+    if !checks && std::env::var_os(check::WEAKEN).is_some() {
+        return Err(Failure::new(Exit::Usage, format!("{} is for tests of `check` alone: unset it", check::WEAKEN)));
+    }
+    // `check` tries sockets in its children, which is its purpose.
+    let unsealed = checks || matches!(&invocation, Invocation::Run(args) if args.no_seal);
     if !unsealed
         && let Err(e) = crate::seal::nowhere()
         && matches!(invocation, Invocation::Run(_))
@@ -134,6 +144,7 @@ fn dispatch(invocation: Invocation, typed: &[OsString]) -> Result<Exit, Failure>
         Invocation::Run(args) => run::run(&args, typed),
         Invocation::Detect(args) => detect::run(&args),
         Invocation::Models(args) => models::run(&args),
+        Invocation::Check(args) => check::run(&args),
         Invocation::Schema => {
             let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
             text.push('\n');

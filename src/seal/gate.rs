@@ -388,7 +388,7 @@ mod tests {
 
     fn words() -> Words {
         let mut words = Words::default();
-        ["front", "person", "0.1.0", "net", "a.mjpeg", "mjpg", "qu\"ote"].map(|n| words.name(n));
+        ["front", "person", "0.1.0", "net", "a.mjpeg", "mjpg", "qu\"ote"].iter().for_each(|n| words.name(n));
         words.hash(&"a".repeat(64));
         words
     }

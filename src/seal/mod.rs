@@ -198,8 +198,7 @@ impl<T> Warm<T> {
         let reached = match landlock {
             None => Reached::OFF,
             Some(landlock) => {
-                // Asked once here, because a first use later would have to look it up in a file.
-                let _ = rustix::param::page_size();
+                prime();
                 enforce(Role::Eye, also)?;
                 let state = if landlock.missing.is_empty() { SealState::Full } else { SealState::Partial };
                 Reached { state, landlock_abi: landlock.abi, seccomp: true, missing: landlock.missing }
@@ -245,6 +244,14 @@ pub(crate) fn harden() -> Result<(), SealError> {
     rustix::thread::set_no_new_privs(true).map_err(unable("no new privileges"))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     Ok(())
+}
+
+/// Does once what is looked up or set up at its first use, with calls that the policies do not have: the page size and the
+/// clocks (from the kernel's auxiliary vector) and the C library's preparations for threads, which come with the first one.
+pub(crate) fn prime() {
+    let _ = rustix::param::page_size();
+    let _ = (crate::watch::now(), crate::watch::utc_ms());
+    std::thread::scope(|scope| drop(scope.spawn(|| ())));
 }
 
 pub(crate) fn enforce(role: Role, also: Option<&'static policy::Rule>) -> Result<(), SealError> {
@@ -323,6 +330,14 @@ pub(crate) fn landlock(allowed: &[Beneath]) -> Result<Landlock, SealError> {
         LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
     };
     Ok(Landlock { abi, missing: missing(abi) })
+}
+
+/// The version of Landlock that this kernel has; 0 for none.
+pub(crate) fn landlock_abi() -> u32 {
+    /// `LANDLOCK_CREATE_RULESET_VERSION`: no rule set is made, the version is told.
+    const VERSION: usize = 1;
+    let version = sys::attempt(libc::SYS_landlock_create_ruleset, [0, 0, VERSION, 0, 0, 0]);
+    version.ok().and_then(|v| u32::try_from(v).ok()).unwrap_or(0)
 }
 
 /// The rules that a kernel with this version of Landlock lacks.
