@@ -120,7 +120,7 @@ pub const COMMANDS: &[Command] = &[
         "Accuracy, measured as the field does",
     ),
     row("schema", &[], true, "The JSON Schema of every event"),
-    row("check", &[], false, "Prove the seal on this machine"),
+    row("check", &[], true, "Prove the seal on this machine"),
     row("config", &[], true, "Every setting, its value and where it came from"),
     row(
         "help",
@@ -214,6 +214,8 @@ pub enum Invocation {
     Detect(DetectArgs),
     /// `models …`
     Models(ModelsArgs),
+    /// `check`
+    Check(CheckArgs),
     /// `schema`
     Schema,
     /// `config --explain`, with the flags `run` would get.
@@ -309,6 +311,13 @@ pub enum ModelsArgs {
     Info(String),
     /// `models check [NAME]`
     Check(Option<String>),
+}
+
+/// `check` as typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckArgs {
+    /// `--json`
+    pub json: bool,
 }
 
 /// A command line that cannot be acted on: what, wanted, found, the fix; one line.
@@ -615,6 +624,7 @@ impl Matches {
                 Invocation::Models(ModelsArgs::Info(name))
             }
             "models check" => Invocation::Models(ModelsArgs::Check(texts(path, words)?.pop())),
+            "check" => Invocation::Check(CheckArgs { json: self.switch("json") }),
             "schema" => Invocation::Schema,
             "help" => {
                 let words = texts(path, words)?;

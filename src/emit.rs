@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::event::line::{Hex64, Kind, Line, Names, Ratio, UtcMs};
-use crate::event::{Body, ByeReason, DropCause, Event, MAX_LINE, TrackNo, VERSION};
+use crate::event::{Body, ByeReason, DropCause, Event, FaultReason, MAX_LINE, Part, Seccomp, TrackNo, VERSION, Way};
 use crate::flow::{Counts, Ledger};
 use crate::frame::{CameraId, MonoNs};
+use crate::seal::Sealed;
 use crate::watch::{self, Latencies, Meter};
 
 /// What the last stage sends to the door.
@@ -117,6 +118,8 @@ pub struct Door {
     pub clock: Clock,
     /// Identifies this run.
     pub boot: u64,
+    /// The eye before this one died: the second line says so.
+    pub after_death: bool,
     /// Leaves `age_ms` out.
     pub deterministic: bool,
     /// Bytes a second and camera that `track.updated` must fit in.
@@ -160,6 +163,7 @@ impl Bucket {
 
 struct Writer<'a, W> {
     door: &'a Door,
+    sealed: &'a Sealed,
     out: W,
     line: Line,
     seq: u64,
@@ -177,10 +181,17 @@ struct Writer<'a, W> {
 
 /// Writes until the stages before have ended. `out` is stdout, or a buffer in tests; `gone` tells, when asked now and then
 /// while nothing happens, whether the reader has left.
-pub fn run<W: Write>(door: &Door, messages: &Receiver<Message>, out: W, gone: impl Fn() -> bool) -> Ended {
+pub fn run<W: Write>(
+    door: &Door,
+    sealed: &Sealed,
+    messages: &Receiver<Message>,
+    out: W,
+    gone: impl Fn() -> bool,
+) -> Ended {
     let cameras = door.names.cameras().len();
     let mut writer = Writer {
         door,
+        sealed,
         out,
         line: Line::new(),
         seq: 0,
@@ -205,6 +216,11 @@ pub fn run<W: Write>(door: &Door, messages: &Receiver<Message>, out: W, gone: im
 impl<W: Write> Writer<'_, W> {
     fn all(&mut self, messages: &Receiver<Message>, gone: impl Fn() -> bool) -> io::Result<bool> {
         self.hello()?;
+        if self.door.after_death {
+            let at = if matches!(self.door.clock, Clock::Live) { watch::now() } else { MonoNs(0) };
+            let body = Body::Fault { part: Part::Eye, reason: FaultReason::Died, restarted: true };
+            self.put(Event { camera: None, at, received: at, body })?;
+        }
         loop {
             match messages.recv_timeout(Duration::from_secs(1)) {
                 Ok(Message::Event(event)) => self.event(event)?,
@@ -256,11 +272,16 @@ impl<W: Write> Writer<'_, W> {
             })
             .text_before_frames("config_sha256", &hello.config_sha256)
             .object("seal", |l| {
-                l.text_before_frames("state", "off")
-                    .field("landlock_abi", 0u64)
-                    .text_before_frames("seccomp", "off")
-                    .text_before_frames("network", "allowed")
-                    .text_before_frames("files", "allowed");
+                let seal = self.sealed.reached();
+                let way = if seal.seccomp { Way::Denied } else { Way::Allowed };
+                l.field("state", seal.state)
+                    .field("landlock_abi", seal.landlock_abi)
+                    .field("seccomp", if seal.seccomp { Seccomp::Enforced } else { Seccomp::Off })
+                    .field("network", way)
+                    .field("files", way);
+                if !seal.missing.is_empty() {
+                    l.list("missing", seal.missing.iter().copied());
+                }
             })
             .objects("cameras", &hello.cameras, |l, c| {
                 l.text_before_frames("name", &c.name)

@@ -65,6 +65,20 @@ pub enum PixelFormat {
 }
 
 impl PixelFormat {
+    /// Every one.
+    pub const ALL: [Self; 10] = [
+        Self::Mjpg,
+        Self::Still,
+        Self::Yuyv,
+        Self::Uyvy,
+        Self::Nv12,
+        Self::I420,
+        Self::I422,
+        Self::I444,
+        Self::Grey,
+        Self::Rgb24,
+    ];
+
     /// The name used in events, errors and the configuration.
     pub const fn name(self) -> &'static str {
         match self {

@@ -36,6 +36,8 @@ pub mod model;
 pub mod motion;
 pub mod pipeline;
 pub mod scene;
+pub mod seal;
 pub mod source;
 pub mod track;
+pub mod warden;
 pub mod watch;

@@ -32,6 +32,7 @@ use crate::model::detector::Detector;
 use crate::model::prep::LongSide;
 use crate::motion::{Kind, Motion, Verdict};
 use crate::scene::{Numbers, Visits};
+use crate::seal::Sealed;
 use crate::source::{self, FrameSource, Pulled};
 use crate::track::{Change, State, Track, Tracker};
 use crate::watch::{self, Latencies};
@@ -140,7 +141,9 @@ const HOPELESS_AFTER: u32 = 30;
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Runs until every source has ended, somebody asks to stop, or the reader of `out` is gone.
-pub fn run<W: Write + Send>(parts: Parts, out: W, reader_gone: impl Fn() -> bool + Send) -> Outcome {
+///
+/// Only a [`Sealed`] gets pixels moving; see [`crate::seal`].
+pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: impl Fn() -> bool + Send) -> Outcome {
     let Parts { cameras, objects, object_score, faces, person_class, one_at_a_time, stats_every, stop, door } = parts;
     let modes: Vec<Mode> =
         cameras.iter().map(|c| if c.source.info().live { Mode::Latest } else { Mode::Lossless }).collect();
@@ -197,7 +200,7 @@ pub fn run<W: Write + Send>(parts: Parts, out: W, reader_gone: impl Fn() -> bool
         let back = frame_free.clone();
         threads.push(start(scope, "vision".into(), move || vision.run(&scouted, &seen_to, &back)));
         threads.push(start(scope, "report".into(), move || report.run(&seen, &message_to, &frame_free)));
-        let writing = emit::run(&door, &messages, out, reader_gone);
+        let writing = emit::run(&door, sealed, &messages, out, reader_gone);
         // Nobody reads any more, or nobody writes: whoever still runs is to stop.
         drop(messages);
         stop.store(true, Ordering::Release);
@@ -302,9 +305,14 @@ fn capture(
     let _ = feeder.note(at, Note::Offline(reason));
 }
 
+/// One line for people. Whether somebody reads stderr must not matter.
+fn for_people(what: &str) {
+    let _ = writeln!(std::io::stderr(), "porchlight: {what}");
+}
+
 /// One line for people about a camera; stderr is theirs.
 fn complain(camera: &str, what: &dyn std::fmt::Display) {
-    eprintln!("porchlight: camera '{camera}': {what}");
+    for_people(&format!("camera '{camera}': {what}"));
 }
 
 /// Decodes and says what moved.
@@ -446,7 +454,7 @@ impl Vision<'_> {
                             Ledger::count(&ledger.failed);
                             failures += 1;
                             if failures == 1 {
-                                eprintln!("porchlight: {e}");
+                                for_people(&e.to_string());
                                 if to.send(Seen::Fault { stamp, received }).is_err() {
                                     return;
                                 }
@@ -675,7 +683,7 @@ impl Report<'_> {
                     let result = view.looked.look(&mut faces.detector, frame, tracks, detections);
                     drop(turn);
                     if let Err(e) = result {
-                        eprintln!("porchlight: {e}");
+                        for_people(&e.to_string());
                         tell(Body::Fault { part: Part::Faces, reason: FaultReason::InferenceFailed, restarted: false });
                         detections.clear();
                     }

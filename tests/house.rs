@@ -63,7 +63,10 @@ fn one_user_of_each_way_out_and_in() {
     only("v4l::", &["source/camera.rs"]);
     only("ort::", &["model/infer.rs"]);
     only("zune_jpeg", &["decode/"]);
-    only("stdin()", &["source/"]);
+    only("rustix::net", &["warden", "command/check.rs"]);
+    only("unsafe ", &["seal/sys.rs"]);
+    only("allow(unsafe_code)", &["seal/sys.rs"]);
+    only("stdin()", &["source/", "warden"]);
 }
 
 #[test]

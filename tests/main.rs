@@ -7,5 +7,6 @@ mod detect;
 mod events;
 mod flow;
 mod house;
+mod seal;
 mod sources;
 mod support;

@@ -3,6 +3,7 @@
 //! stdout is data, stderr is for people: one line for each thing that went wrong. `run` writes its events through
 //! [`crate::emit`]; the other commands print through `Printer`.
 
+mod check;
 mod detect;
 mod models;
 mod run;
@@ -15,6 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::exit::Exit;
 use crate::model::ModelError;
 use crate::source::SourceError;
+use crate::warden;
 
 /// Why a command ended early: an exit code and one line.
 #[derive(Debug)]
@@ -96,20 +98,53 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         let what = info.payload_as_str().unwrap_or("a panic");
         complain(&format!("internal error: {place}{what}: this is a bug, please report it"));
     }));
+    // Before the first thread, and before the library that looks at it.
+    crate::seal::no_telemetry();
     let args: Vec<OsString> = args.into_iter().collect();
-    std::panic::catch_unwind(|| match cli::parse(args).map_err(Failure::from).and_then(dispatch) {
+    std::panic::catch_unwind(|| match begin(args) {
         Ok(exit) => exit,
         Err(failure) => failure.report(),
     })
     .unwrap_or(Exit::Internal)
 }
 
-fn dispatch(invocation: Invocation) -> Result<Exit, Failure> {
+/// An eye is told by its first word, which no table of the command line holds.
+fn begin(args: Vec<OsString>) -> Result<Exit, Failure> {
+    if args.first().is_some_and(|a| a == warden::EYE) {
+        let desk = warden::enter_eye().map_err(|e| Failure::new(Exit::Usage, e))?;
+        return match cli::parse(args.into_iter().skip(1))? {
+            Invocation::Run(args) => run::eye(&args, &desk),
+            _ => Err(Failure::new(Exit::Usage, "eye: wanted the arguments of `run`")),
+        };
+    }
+    if args.first().is_some_and(|a| a == check::ATTEMPT) {
+        let words: Vec<String> = args.iter().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+        return Ok(check::attempt(&words));
+    }
+    let invocation = cli::parse(args.clone())?;
+    let checks = matches!(&invocation, Invocation::Check(_));
+    if !checks && std::env::var_os(check::WEAKEN).is_some() {
+        return Err(Failure::new(Exit::Usage, format!("{} is for tests of `check` alone: unset it", check::WEAKEN)));
+    }
+    // `check` tries sockets in its children, which is its purpose.
+    let unsealed = checks || matches!(&invocation, Invocation::Run(args) if args.no_seal);
+    if !unsealed
+        && let Err(e) = crate::seal::nowhere()
+        && matches!(invocation, Invocation::Run(_))
+    {
+        // The other commands promise no seal; where the kernel has no filters they do without.
+        return Err(Failure::new(Exit::Seal, e.to_string()));
+    }
+    dispatch(invocation, &args)
+}
+
+fn dispatch(invocation: Invocation, typed: &[OsString]) -> Result<Exit, Failure> {
     match invocation {
         Invocation::Print(text) => Printer::new().print(&text).map(|()| Exit::Done),
-        Invocation::Run(args) => run::run(&args),
+        Invocation::Run(args) => run::run(&args, typed),
         Invocation::Detect(args) => detect::run(&args),
         Invocation::Models(args) => models::run(&args),
+        Invocation::Check(args) => check::run(&args),
         Invocation::Schema => {
             let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
             text.push('\n');

@@ -181,6 +181,15 @@ fn check(name: Option<&str>) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// Every card by its folder's name, and whether it keeps its word; for `porchlight check`.
+pub(super) fn verdicts() -> Result<Vec<(String, Result<(), ModelError>)>, Failure> {
+    let folders = folders(None)?;
+    let runtime = Runtime::load()?;
+    let name = |dir: &Path| crate::cli::one_line(dir.file_name().unwrap_or(dir.as_os_str()));
+    let verdict = |dir: &PathBuf| Card::load(dir).and_then(|card| keeps_its_word(&runtime, card));
+    Ok(folders.iter().map(|dir| (name(dir), verdict(dir))).collect())
+}
+
 /// Hash, session, tensors, licence, goldens.
 fn keeps_its_word(runtime: &Runtime, card: Card) -> Result<(), ModelError> {
     if !card.licence_file.is_file() {

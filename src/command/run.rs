@@ -1,5 +1,7 @@
-//! `porchlight run`: opens everything, says hello, runs the pipeline.
+//! `porchlight run`: the warden's side, which knows names and numbers, and the eye's, which opens models, is sealed, opens
+//! its sources through the warden, says hello and runs the pipeline.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -18,50 +20,151 @@ use crate::exit::Exit;
 use crate::flow::Ledger;
 use crate::frame::{CameraId, PixelFormat};
 use crate::labels::{Labels, PERSON};
+use crate::model::ModelError;
 use crate::model::card::{self, Card};
 use crate::model::detector::Detector;
 use crate::model::infer::Runtime;
 use crate::pipeline::{self, Camera, Parts};
+use crate::seal::gate::Words;
+use crate::seal::{Opened, SealError, Wanted};
 use crate::source::camera::{self, CameraSource, Wish};
 use crate::source::pace::Pace as Paced;
-use crate::source::{FrameSource, SourceError, replay};
+use crate::source::replay::{self, Found};
+use crate::source::{FrameSource, SourceError};
+use crate::warden::desk::{Desk, Question};
+use crate::warden::{self, Bound, Holding};
 use crate::watch::Meter;
 
 fn failure(exit: Exit, line: impl std::fmt::Display) -> Failure {
     Failure::new(exit, line.to_string())
 }
 
-/// Runs until the sources end, a signal comes, or the reader of stdout goes.
-pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+/// Starts an eye and watches over it until the sources end, a signal comes, or the reader of stdout goes.
+pub(super) fn run(args: &RunArgs, typed: &[OsString]) -> Result<Exit, Failure> {
     let config = Config::load(args)?;
+    let wanted = wanted(&config);
+    if wanted == Wanted::Nothing {
+        super::complain("warning: --no-seal: nothing keeps this run's pixels from being sent or stored");
+    }
+    let cap = config.output.bytes_per_second.saturating_mul(config.cameras.len().max(1) as u32);
+    let all_live = config.cameras.iter().all(|c| is_live(&config, &c.source));
+    let bound = match all_live {
+        // Twice the cap that an honest eye keeps, for the lines that it does not touch.
+        true => Bound { burst: 64 * 1024, per_second: cap.saturating_mul(2).saturating_add(2048) },
+        // Whoever replays a file has the file.
+        false => Bound { burst: 1 << 20, per_second: cap.saturating_mul(2).max(1 << 20) },
+    };
+    let names = names(&config);
+    let run = warden::Run {
+        arguments: typed.to_vec(),
+        holdings: Box::new(move || holdings(&config)),
+        names,
+        bound,
+        replaceable: all_live,
+        wanted,
+    };
+    warden::run(&run).map_err(|e| Failure::new(e.exit(), e.to_string()))
+}
+
+fn wanted(config: &Config) -> Wanted {
+    if config.run.seal { Wanted::Seal } else { Wanted::Nothing }
+}
+
+/// Whether a source goes on where it left off when another eye takes over: a device, or a pattern played like one.
+fn is_live(config: &Config, source: &SourceSpec) -> bool {
+    source.is_live() || (matches!(source, SourceSpec::Synth(_)) && config.run.pace == Pace::Realtime)
+}
+
+/// What the gatekeeper may hand over, in the order of the cameras. What cannot be found is for the eye to complain about.
+fn holdings(config: &Config) -> Vec<Holding> {
+    if config.cameras.is_empty() {
+        return vec![Holding::Devices(camera::nodes())];
+    }
+    let one = |source: &SourceSpec| match source {
+        SourceSpec::Device(path) => Holding::Devices(vec![path.clone()]),
+        SourceSpec::Path(path) => Holding::Files(replay::pictures(&path.to_string_lossy()).unwrap_or_default()),
+        SourceSpec::Stdin => Holding::Stdin,
+        SourceSpec::Synth(_) => Holding::Nothing,
+    };
+    config.cameras.iter().map(|c| one(&c.source)).collect()
+}
+
+/// Every name and hash that a line of this run may hold.
+fn names(config: &Config) -> Words {
+    let mut words = Words::default();
+    words.name(env!("CARGO_PKG_VERSION"));
+    words.hash(&config.sha256());
+    for format in PixelFormat::ALL {
+        words.name(format.name());
+    }
+    // What cannot be loaded is for the eye to complain about.
+    for card in [&config.objects.model, &config.faces.detector, &config.faces.embedder] {
+        let Ok(card) = card::find(card).and_then(|dir| Card::load(&dir)) else { continue };
+        words.name(&card.name);
+        words.hash(&card.sha256);
+        card.labels.iter().flatten().for_each(|l| words.name(l));
+    }
+    for camera in &config.cameras {
+        words.name(&camera.name);
+        words.name(&tail(&camera.source.to_string(), SOURCE_LENGTH));
+        camera.zones.iter().for_each(|z| words.name(&z.name));
+        camera.lines.iter().for_each(|l| words.name(&l.name));
+    }
+    if config.cameras.is_empty() {
+        for node in camera::nodes() {
+            words.name(&name_of_node(&node));
+            words.name(&tail(&node.to_string_lossy(), SOURCE_LENGTH));
+        }
+    }
+    words
+}
+
+/// The contract bounds names; a path may be longer, and its end says more than its beginning.
+const SOURCE_LENGTH: usize = 64;
+
+fn name_of_node(node: &std::path::Path) -> String {
+    node.file_name().and_then(|n| n.to_str()).unwrap_or("camera").to_owned()
+}
+
+/// What needs files: everything but the sources.
+struct Loaded {
+    config: Config,
+    runtime: Runtime,
+    objects: (Card, Vec<u8>),
+    faces: Option<(Card, Vec<u8>)>,
+    threads: usize,
+    meter: Meter,
+    found: Vec<Found>,
+    boot: u64,
+}
+
+/// What the models have become.
+struct Ready {
+    config: Config,
+    objects: Detector,
+    object_score: f32,
+    faces: Option<Detector>,
+    models: Vec<HelloModel>,
+    labels: Labels,
+    threads: usize,
+    meter: Meter,
+    found: Vec<Found>,
+    boot: u64,
+}
+
+/// The process that sees pixels: opens its models, is sealed, opens its sources through the warden, runs.
+pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     listen_for_signals(&stop).map_err(|e| failure(Exit::Internal, format_args!("signals: {e}")))?;
+    let seal_failure = |e: SealError| failure(Exit::Seal, e);
+    let loaded = load(args)?;
+    let wanted = wanted(&loaded.config);
+    let confined = Opened::new(loaded, wanted).confine().map_err(seal_failure)?;
+    let (sealed, ready) = confined.warm(warm)?.seal().map_err(seal_failure)?;
 
-    // Models before cameras: a wrong card must not cost the wait for a device.
-    let runtime = Runtime::load()?;
-    let threads = config.run.thread_count();
-    let mut labels = Labels::default();
-    let load = |name: &str| card::find(name).and_then(|dir| Card::load(&dir));
-    let objects_card = load(&config.objects.model)?;
-    let faces_wanted = config.cameras.is_empty() || config.cameras.iter().any(|c| c.faces);
-    let faces_card = if faces_wanted { Some(load(&config.faces.detector)?) } else { None };
-    let mut models = Vec::new();
-    let mut detector = |card: Card, threads, labels: &mut Labels| {
-        models.push(HelloModel { name: card.name.clone(), sha256: card.sha256.clone() });
-        let mut detector = Detector::load(&runtime, card, threads, labels)?;
-        detector.warm_up()?;
-        Ok::<_, crate::model::ModelError>(detector)
-    };
-    let object_score = config.objects.score.unwrap_or(objects_card.score);
-    let objects = detector(objects_card, threads, &mut labels)?;
-    let faces = match faces_card {
-        // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
-        Some(card) => Some(detector(card, 1, &mut labels)?),
-        None => None,
-    };
+    let Ready { config, objects, object_score, faces, models, labels, threads, meter, found, boot } = ready;
     let person_class = labels.id(PERSON);
-
-    let (cameras, hello_cameras) = open_all(&config, &labels, &stop)?;
+    let (cameras, hello_cameras) = open_all(&config, &labels, found, desk, &stop)?;
     if stop.load(Ordering::Acquire) && cameras.is_empty() {
         return Ok(Exit::Done);
     }
@@ -69,19 +172,18 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let start_ms = config.run.start.as_millisecond();
     let clock = |live: bool| if live { Clock::Live } else { Clock::Replay { start_ms } };
     let all_replay = !live.contains(&true);
-    let config_sha256 = config.sha256();
-    let boot = if all_replay { boot_of_replay(&config) } else { random_boot() };
     let ledgers: Arc<[Ledger]> = cameras.iter().map(|_| Ledger::default()).collect();
     let door = Door {
-        hello: Hello { models, config_sha256, cameras: hello_cameras },
+        hello: Hello { models, config_sha256: config.sha256(), cameras: hello_cameras },
         names: Names::new(cameras.iter().map(|c| c.name.clone()).collect(), labels),
         clocks: live.iter().map(|&l| clock(l)).collect(),
         clock: clock(!all_replay),
         boot,
+        after_death: after_death(),
         deterministic: config.run.deterministic,
         bytes_per_second: config.output.bytes_per_second.into(),
         ledgers,
-        meter: Meter::open(),
+        meter,
     };
     let parts = Parts {
         cameras,
@@ -94,7 +196,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         stop,
         door,
     };
-    let outcome = pipeline::run(parts, Stdout, reader_gone);
+    let outcome = pipeline::run(&sealed, parts, Stdout, reader_gone);
     Ok(match outcome.writing {
         _ if outcome.panicked => Exit::Internal,
         Ended::Failed(e) => return Err(failure(Exit::Internal, format_args!("stdout: cannot be written: {e}"))),
@@ -112,6 +214,57 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     })
 }
 
+fn after_death() -> bool {
+    std::env::var_os(warden::AFTER_DEATH).is_some()
+}
+
+/// Everything that takes a file to open; starts no thread.
+fn load(args: &RunArgs) -> Result<Loaded, Failure> {
+    let config = Config::load(args)?;
+    // Models before cameras: a wrong card must not cost the wait for a device.
+    let runtime = Runtime::load()?;
+    let load = |name: &str| {
+        let card = card::find(name).and_then(|dir| Card::load(&dir))?;
+        let weights = card.verified_weights()?;
+        Ok::<_, ModelError>((card, weights))
+    };
+    let objects = load(&config.objects.model)?;
+    let faces_wanted = config.cameras.is_empty() || config.cameras.iter().any(|c| c.faces);
+    let faces = if faces_wanted { Some(load(&config.faces.detector)?) } else { None };
+    let found = config
+        .cameras
+        .iter()
+        .map(|c| match &c.source {
+            SourceSpec::Device(_) => Ok(Found::MadeUp),
+            other => replay::find(&other.to_string()),
+        })
+        .collect::<Result<_, _>>()
+        .map_err(|e| source_failure(&e))?;
+    let replayed = !config.cameras.is_empty() && !config.cameras.iter().any(|c| c.source.is_live());
+    let boot = if replayed && !after_death() { boot_of_replay(&config) } else { random_boot() };
+    let threads = config.run.thread_count();
+    Ok(Loaded { config, runtime, objects, faces, threads, meter: Meter::open(), found, boot })
+}
+
+/// Sessions from memory, each run once.
+fn warm(loaded: Loaded) -> Result<Ready, Failure> {
+    let Loaded { config, runtime, objects, faces, threads, meter, found, boot } = loaded;
+    let mut labels = Labels::default();
+    let mut models = Vec::new();
+    let mut detector = |(card, weights): (Card, Vec<u8>), threads| {
+        models.push(HelloModel { name: card.name.clone(), sha256: card.sha256.clone() });
+        let session = runtime.session(&card.name, &weights, threads, &card.tensors)?;
+        let mut detector = Detector::new(card, Box::new(session), &mut labels)?;
+        detector.warm_up()?;
+        Ok::<_, ModelError>(detector)
+    };
+    let object_score = config.objects.score.unwrap_or(objects.0.score);
+    let objects = detector(objects, threads)?;
+    // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
+    let faces = faces.map(|f| detector(f, 1)).transpose()?;
+    Ok(Ready { config, objects, object_score, faces, models, labels, threads, meter, found, boot })
+}
+
 /// SIGINT and SIGTERM end the run in order; a second one at once.
 fn listen_for_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -121,29 +274,30 @@ fn listen_for_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
     Ok(())
 }
 
+fn source_failure(e: &SourceError) -> Failure {
+    match e.kind() {
+        crate::source::Kind::Usage => failure(Exit::Usage, e),
+        _ => failure(Exit::Source, e),
+    }
+}
+
 fn open_all(
     config: &Config,
     labels: &Labels,
+    found: Vec<Found>,
+    desk: &Desk,
     stop: &Arc<AtomicBool>,
 ) -> Result<(Vec<Camera>, Vec<HelloCamera>), Failure> {
     let mut cameras = Vec::new();
     let mut hello = Vec::new();
-    let source_failure = |e: &SourceError| match e.kind() {
-        crate::source::Kind::Usage => failure(Exit::Usage, e),
-        _ => failure(Exit::Source, e),
-    };
     if config.cameras.is_empty() {
         let wish = Wish::default();
         let source = camera::first(CameraId(0), &wish, &Limits::default()).map_err(|e| source_failure(&e))?;
-        let name = std::path::Path::new(&source.info().name)
-            .file_name()
-            .and_then(|n| n.to_str())
-            .unwrap_or("camera")
-            .to_owned();
+        let name = name_of_node(std::path::Path::new(&source.info().name));
         hello.push(describe(&name, source.info()));
         cameras.push(Camera { name, source: Box::new(source), wanted: None, faces: true, single: false });
     }
-    for (index, camera) in config.cameras.iter().enumerate() {
+    for (index, (camera, found)) in config.cameras.iter().zip(found).enumerate() {
         let id = CameraId(index as u8);
         let wanted = match &camera.detect {
             None => None,
@@ -164,16 +318,14 @@ fn open_all(
                     .collect::<Result<Vec<_>, _>>()?,
             ),
         };
-        let source = match open_one(config, camera, id, stop) {
+        let one_picture = found.paths().len() == 1;
+        let source = match open_one(config, camera, found, id, desk, stop) {
             Ok(source) => source,
             Err(e) if e.kind() == crate::source::Kind::Stopped => return Ok((Vec::new(), Vec::new())),
             Err(e) => return Err(source_failure(&e)),
         };
         hello.push(describe(&camera.name, source.info()));
-        let single = match &camera.source {
-            SourceSpec::Path(path) => replay::pictures(&path.to_string_lossy()).is_ok_and(|p| p.len() == 1),
-            _ => false,
-        } && source.info().format == PixelFormat::Still;
+        let single = one_picture && source.info().format == PixelFormat::Still;
         cameras.push(Camera { name: camera.name.clone(), source, wanted, faces: camera.faces, single });
     }
     Ok((cameras, hello))
@@ -182,27 +334,29 @@ fn open_all(
 fn open_one(
     config: &Config,
     camera: &CameraConfig,
+    found: Found,
     id: CameraId,
+    desk: &Desk,
     stop: &Arc<AtomicBool>,
 ) -> Result<Box<dyn FrameSource>, SourceError> {
     let limits = Limits::default();
-    let spec = match &camera.source {
-        SourceSpec::Device(path) => {
-            let defaults = Wish::default();
-            let wish = Wish {
-                format: camera.format.pixel_format(),
-                size: camera.size.unwrap_or(defaults.size),
-                fps: camera.fps.unwrap_or(defaults.fps),
-            };
-            return Ok(Box::new(CameraSource::open(path, id, &wish, &limits)?));
-        }
-        SourceSpec::Path(path) => path.to_string_lossy().into_owned(),
-        SourceSpec::Stdin => replay::STDIN.to_owned(),
-        SourceSpec::Synth(rest) => format!("synth:{rest}"),
-    };
+    if let SourceSpec::Device(path) = &camera.source {
+        let defaults = Wish::default();
+        let wish = Wish {
+            format: camera.format.pixel_format(),
+            size: camera.size.unwrap_or(defaults.size),
+            fps: camera.fps.unwrap_or(defaults.fps),
+        };
+        return Ok(Box::new(CameraSource::open(path, id, &wish, &limits)?));
+    }
     let asked = || stop.load(Ordering::Acquire);
     let options = replay::Options { fps: camera.fps, camera: id, limits, stop: &asked };
-    let source = replay::open(&spec, &options)?;
+    let desk = desk.clone();
+    let opener = move |item| {
+        let item = u32::try_from(item).map_err(|_| std::io::ErrorKind::NotFound)?;
+        desk.ask(Question { camera: id.0, item })
+    };
+    let source = replay::open_found(&camera.source.to_string(), found, Box::new(opener), &options)?;
     Ok(match config.run.pace {
         Pace::Fast => source,
         Pace::Realtime => Box::new(Paced::new(source)),
@@ -213,15 +367,11 @@ fn describe(name: &str, info: &crate::source::SourceInfo) -> HelloCamera {
     let size = info.size.unwrap_or_default();
     HelloCamera {
         name: name.to_owned(),
-        // The contract bounds names; a path may be longer, and its end says more than its beginning.
-        source: tail(&info.name, 64),
+        source: tail(&info.name, SOURCE_LENGTH),
         width: size.width.into(),
         height: size.height.into(),
         fps: info.fps,
-        format: match info.format {
-            PixelFormat::Still => "still",
-            other => other.name(),
-        },
+        format: info.format.name(),
     }
 }
 

@@ -67,6 +67,10 @@ fields! {
     super::Part => |v, out| write!(out, "\"{}\"", v.word());
     super::FaultReason => |v, out| write!(out, "\"{}\"", v.word());
     super::ByeReason => |v, out| write!(out, "\"{}\"", v.word());
+    super::SealState => |v, out| write!(out, "\"{}\"", v.word());
+    super::SealRule => |v, out| write!(out, "\"{}\"", v.word());
+    super::Seccomp => |v, out| write!(out, "\"{}\"", v.word());
+    super::Way => |v, out| write!(out, "\"{}\"", v.word());
     Named<'_> => |v, out| put_text(v.0, out);
     Ratio => |v, out| if v.0.is_finite() { write!(out, "{:.2}", v.0) } else { write!(out, "0.00") };
     UtcMs => |v, out| write!(out, "\"{}\"", v);
@@ -208,6 +212,20 @@ impl Line {
         self.text.push('{');
         inner(self);
         self.text.push('}');
+        self
+    }
+
+    /// Appends a key and a list of values.
+    pub fn list(&mut self, key: &'static str, values: impl IntoIterator<Item = impl Field>) -> &mut Self {
+        self.key(key);
+        self.text.push('[');
+        for (i, value) in values.into_iter().enumerate() {
+            if i > 0 {
+                self.text.push(',');
+            }
+            value.put(&mut self.text);
+        }
+        self.text.push(']');
         self
     }
 

@@ -113,6 +113,56 @@ words! {
 }
 
 words! {
+    /// How much of the seal the kernel enforces.
+    SealState {
+        /// All of it.
+        Full = "full",
+        /// The allow-list of system calls, and not all of Landlock.
+        Partial = "partial",
+        /// Nothing, as was asked for.
+        Off = "off",
+    }
+}
+
+words! {
+    /// What is wanted of Landlock.
+    SealRule {
+        /// No file is opened, made or removed.
+        Files = "files",
+        /// No file is cut.
+        Truncate = "truncate",
+        /// No TCP.
+        Tcp = "tcp",
+        /// No ioctl on devices opened later.
+        DeviceIoctl = "device_ioctl",
+        /// No abstract socket of others.
+        AbstractSockets = "abstract_sockets",
+        /// No signal to others.
+        Signals = "signals",
+    }
+}
+
+words! {
+    /// Whether a filter of system calls stands.
+    Seccomp {
+        /// On every thread; what it does not allow kills.
+        Enforced = "enforced",
+        /// It does not.
+        Off = "off",
+    }
+}
+
+words! {
+    /// What is left of a way out.
+    Way {
+        /// Nothing.
+        Denied = "denied",
+        /// All.
+        Allowed = "allowed",
+    }
+}
+
+words! {
     /// Why the run ended.
     ByeReason {
         /// Every source has ended.

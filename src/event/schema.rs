@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ByeReason, CameraReason, DropCause, FaultReason, LeftReason, Part, VERSION};
+use super::{
+    ByeReason, CameraReason, DropCause, FaultReason, LeftReason, Part, SealRule, SealState, Seccomp, VERSION, Way,
+};
 
 /// What may stand behind a key.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,8 @@ pub enum Type {
     Bool,
     /// One of a closed set.
     Words(&'static [&'static str]),
+    /// Some of a closed set, each at most once.
+    WordList(&'static [&'static str]),
     /// A label, or the name of a camera, zone, line or person: at most 64 characters, from cards, configuration or gallery.
     Name,
     /// The same, or null.
@@ -105,11 +109,12 @@ pub const SHAPES: &[Shape] = &[
             key(
                 "seal",
                 Type::Object(&[
-                    key("state", Type::Words(&["full", "partial", "off"])),
+                    key("state", Type::Words(SealState::WORDS)),
                     key("landlock_abi", Type::Count),
-                    key("seccomp", Type::Words(&["enforced", "off"])),
-                    key("network", Type::Words(&["denied", "partial", "allowed"])),
-                    key("files", Type::Words(&["denied", "partial", "allowed"])),
+                    key("seccomp", Type::Words(Seccomp::WORDS)),
+                    key("network", Type::Words(Way::WORDS)),
+                    key("files", Type::Words(Way::WORDS)),
+                    maybe("missing", Type::WordList(SealRule::WORDS)),
                 ]),
             ),
             key(
@@ -196,6 +201,7 @@ fn of(ty: Type) -> Value {
         }),
         Type::Bool => json!({"type": "boolean"}),
         Type::Words(words) => json!({"enum": words}),
+        Type::WordList(words) => json!({"type": "array", "uniqueItems": true, "items": {"enum": words}}),
         Type::Name => json!({"type": "string", "minLength": 1, "maxLength": 64}),
         Type::NameOrNull => json!({"type": ["string", "null"], "minLength": 1, "maxLength": 64}),
         Type::Sha256 => json!({"type": "string", "pattern": "^[0-9a-f]{64}$"}),

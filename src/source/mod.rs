@@ -11,6 +11,7 @@
 pub mod camera;
 mod input;
 pub mod mjpeg;
+pub mod opener;
 pub mod pace;
 pub mod replay;
 pub mod synth;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::input::Input;
 use super::mjpeg::MjpegSource;
+use super::opener::{Numbered, open_file};
 use super::synth::{self, Synth};
 use super::y4m::{self, Y4mSource};
 use super::{FrameSource, Pulled, Rate, Skip, SourceError, SourceInfo, Tally, Ticker};
@@ -52,6 +53,29 @@ impl Default for Options<'_> {
 /// # Errors
 /// One line that names the path, what was found and wanted, and the fix.
 pub fn open(spec: &str, options: &Options<'_>) -> Result<Box<dyn FrameSource>, SourceError> {
+    let found = find(spec)?;
+    let opener: Numbered = match &found {
+        Found::MadeUp => Box::new(|_| Err(std::io::ErrorKind::NotFound.into())),
+        Found::Stdin => Box::new(|_| std::io::stdin().as_fd().try_clone_to_owned()),
+        Found::Pictures(_) | Found::File(_) => {
+            let paths = found.paths().to_vec();
+            Box::new(move |item| paths.get(item).map_or(Err(std::io::ErrorKind::NotFound.into()), |p| open_file(p)))
+        }
+    };
+    open_found(spec, found, opener, options)
+}
+
+/// Opens what [`find`] found, through `opener`, which is given numbers from 0 in the order of [`Found::paths`]. Nothing is
+/// named any more: a sealed process can do this.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_found(
+    spec: &str,
+    found: Found,
+    mut opener: Numbered,
+    options: &Options<'_>,
+) -> Result<Box<dyn FrameSource>, SourceError> {
     let rate = match options.fps {
         None => None,
         Some(fps) => Some(Rate::from_f64(fps).ok_or_else(|| SourceError::Spec {
@@ -61,22 +85,19 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Box<dyn FrameSource>, S
     };
     let ticker = Ticker::new(options.camera, rate.unwrap_or(Rate::DEFAULT));
     let limits = options.limits;
-    if spec.starts_with(synth::PREFIX) {
-        return Ok(Box::new(Synth::open(spec, options.camera, &limits)?));
-    }
-    if spec == STDIN {
-        let fd = std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| SourceError::io(spec, "open", e))?;
-        return stream(spec, fd, rate, ticker, options);
-    }
-    let found = find(spec)?;
     let source: Box<dyn FrameSource> = match found {
-        Found::Pictures(paths) => Box::new(Stills::new(spec, paths, ticker, limits)),
+        Found::MadeUp => return Ok(Box::new(Synth::open(spec, options.camera, &limits)?)),
+        Found::Stdin => {
+            let fd = opener(0).map_err(|e| SourceError::io(spec, "open", e))?;
+            return stream(spec, fd, rate, ticker, options);
+        }
+        Found::Pictures(paths) => Box::new(Stills::new(spec, paths, opener, ticker, limits)),
         Found::File(path) => {
-            let file = fs::File::open(&path).map_err(|e| SourceError::io(spec, "open", e))?;
-            let mut input = Input::new(OwnedFd::from(file), false);
+            let fd = opener(0).map_err(|e| SourceError::io(spec, "open", e))?;
+            let mut input = Input::new(fd, false);
             let head = input.peek(12, options.stop).map_err(|e| SourceError::io(spec, "read", e))?.unwrap_or_default();
             match kind_of(head, &path) {
-                Contents::Still => Box::new(Stills::new(spec, vec![path], ticker, limits)),
+                Contents::Still => Box::new(Stills::new(spec, vec![path], opener, ticker, limits)),
                 Contents::Y4m => Box::new(Y4mSource::new(spec, input, options.camera, rate, limits)),
                 Contents::Jpegs => Box::new(MjpegSource::new(spec, input, ticker, limits.max_encoded)),
                 Contents::Other(found) => return Err(unsuitable(spec, found, CONVERT)),
@@ -101,10 +122,7 @@ pub fn from_bytes<'a>(name: &str, bytes: &'a [u8], options: &Options<'_>) -> Box
 /// # Errors
 /// As [`open`]. A file that is no picture is not noticed here.
 pub fn pictures(spec: &str) -> Result<Vec<PathBuf>, SourceError> {
-    find(spec).map(|found| match found {
-        Found::Pictures(paths) => paths,
-        Found::File(path) => vec![path],
-    })
+    find(spec).map(|found| found.paths().to_vec())
 }
 
 const CONVERT: &str = "convert it: ffmpeg -i FILE -f yuv4mpegpipe - | porchlight run --source -";
@@ -144,13 +162,41 @@ fn stream(
     Primed::new(Box::new(source), options.stop)
 }
 
-/// What a path turned out to be.
-enum Found {
+/// What a spec turned out to be; looked at, not opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A `synth:` pattern.
+    MadeUp,
+    /// `-`
+    Stdin,
+    /// The pictures of a folder or a glob.
     Pictures(Vec<PathBuf>),
+    /// One file, of whatever content.
     File(PathBuf),
 }
 
-fn find(spec: &str) -> Result<Found, SourceError> {
+impl Found {
+    /// The files, in order.
+    pub fn paths(&self) -> &[PathBuf] {
+        match self {
+            Self::MadeUp | Self::Stdin => &[],
+            Self::Pictures(paths) => paths,
+            Self::File(path) => std::slice::from_ref(path),
+        }
+    }
+}
+
+/// Finds out what a spec stands for, without opening a file.
+///
+/// # Errors
+/// As [`open`].
+pub fn find(spec: &str) -> Result<Found, SourceError> {
+    if spec.starts_with(synth::PREFIX) {
+        return Ok(Found::MadeUp);
+    }
+    if spec == STDIN {
+        return Ok(Found::Stdin);
+    }
     if spec.is_empty() {
         return Err(SourceError::Spec { spec: spec.to_owned(), problem: "an empty path; wanted a file".to_owned() });
     }
@@ -256,14 +302,15 @@ fn kind_of(head: &[u8], path: &Path) -> Contents {
 /// Still pictures, one file each.
 struct Stills {
     info: SourceInfo,
-    paths: std::vec::IntoIter<PathBuf>,
+    paths: std::iter::Enumerate<std::vec::IntoIter<PathBuf>>,
+    opener: Numbered,
     ticker: Ticker,
     tally: Tally,
     limits: Limits,
 }
 
 impl Stills {
-    fn new(name: &str, paths: Vec<PathBuf>, ticker: Ticker, limits: Limits) -> Self {
+    fn new(name: &str, paths: Vec<PathBuf>, opener: Numbered, ticker: Ticker, limits: Limits) -> Self {
         let info = SourceInfo {
             name: name.to_owned(),
             size: None,
@@ -271,26 +318,33 @@ impl Stills {
             format: PixelFormat::Still,
             live: false,
         };
-        Self { info, paths: paths.into_iter(), ticker, tally: Tally::default(), limits }
+        Self { info, paths: paths.into_iter().enumerate(), opener, ticker, tally: Tally::default(), limits }
     }
 }
 
-/// Reads one picture file whole; the reason when it is none.
-fn read_still(path: &Path, limits: &Limits, into: &mut Vec<u8>) -> Result<(), String> {
+/// Reads one picture file whole; the reason when it is none. `path` is for people.
+fn read_still(
+    path: &Path,
+    opened: std::io::Result<OwnedFd>,
+    limits: &Limits,
+    into: &mut Vec<u8>,
+) -> Result<(), String> {
     into.clear();
     let shown = path.display();
-    // Looked at before it is opened: opening a pipe would wait for a writer.
-    let meta = fs::metadata(path).map_err(|error| format!("{shown}: cannot open: {error}"))?;
-    if !meta.is_file() {
+    let cannot = |doing, error: std::io::Error| format!("{shown}: cannot {doing}: {error}");
+    let fd = opened.map_err(|e| cannot("open", e))?;
+    // By descriptor: a sealed process has no call that takes a path.
+    let stat = rustix::fs::fstat(&fd).map_err(|e| cannot("open", e.into()))?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
         return Err(format!("{shown}: not a regular file"));
     }
+    let length = u64::try_from(stat.st_size).unwrap_or(0);
     let too_long = |found| format!("{shown}: {found} bytes; at most {} are read", limits.max_encoded);
-    if meta.len() > limits.max_encoded as u64 {
-        return Err(too_long(meta.len().to_string()));
+    if length > limits.max_encoded as u64 {
+        return Err(too_long(length.to_string()));
     }
-    let file = fs::File::open(path).map_err(|error| format!("{shown}: cannot open: {error}"))?;
     let most = limits.max_encoded as u64 + 1;
-    file.take(most).read_to_end(into).map_err(|error| format!("{shown}: cannot read: {error}"))?;
+    fs::File::from(fd).take(most).read_to_end(into).map_err(|e| cannot("read", e))?;
     if into.len() > limits.max_encoded {
         return Err(too_long("more".to_owned()));
     }
@@ -307,10 +361,10 @@ impl FrameSource for Stills {
     }
 
     fn next(&mut self, mut buffer: Vec<u8>) -> Result<Pulled, SourceError> {
-        let Some(path) = self.paths.next() else {
+        let Some((number, path)) = self.paths.next() else {
             return self.tally.end(&self.info.name, "JPEG or PNG pictures");
         };
-        match read_still(&path, &self.limits, &mut buffer) {
+        match read_still(&path, (self.opener)(number), &self.limits, &mut buffer) {
             Ok(()) => {
                 self.tally.frame();
                 Ok(Pulled::Frame(RawFrame {

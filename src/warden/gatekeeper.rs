@@ -1,0 +1,371 @@
+//! The warden's half that touches data, in a process of its own: opens what the eye asks for, and passes its lines on.
+//!
+//! It sees no pixels: cameras and files go through its hands as descriptors that it neither reads nor maps. It has one
+//! thread and waits in one place. It writes a line to stdout only when the reader can take it, so that questions and signals
+//! are never stuck behind a slow reader; and reads the next from the eye only when the last one is out, so that a slow
+//! reader, or one whose bound is used up, makes the eye wait, and nothing is lost or stored.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::desk::{self, Asked};
+use crate::event::{FaultReason, Part, VERSION};
+use crate::seal::gate::{Bucket, Gate, MAX_HELLO, Words};
+use crate::source::opener::{open_device, open_file};
+
+/// What one camera may be given.
+#[derive(Debug)]
+pub enum Holding {
+    /// Made up: nothing.
+    Nothing,
+    /// stdin.
+    Stdin,
+    /// Files, by number.
+    Files(Vec<PathBuf>),
+    /// Device nodes, by number.
+    Devices(Vec<PathBuf>),
+}
+
+/// How much may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Bytes at once, after a quiet time.
+    pub burst: u32,
+    /// Bytes a second.
+    pub per_second: u32,
+}
+
+/// How it ended; the process's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Ending {
+    /// `bye` has passed, or nobody reads any more.
+    Complete = 0,
+    /// The eye ended without `bye`.
+    Cut = 60,
+    /// The eye wrote something that is no event, or asked something that is no question.
+    Refused = 61,
+    /// stdout cannot be written.
+    Broken = 62,
+    /// The confinement could not be put in place.
+    Unsealed = 63,
+}
+
+/// What the gatekeeper needs.
+pub(super) struct Post {
+    pub(super) socket: OwnedFd,
+    /// The eye's stdout.
+    pub(super) events: OwnedFd,
+    /// The eye's stderr.
+    pub(super) words: OwnedFd,
+    pub(super) holdings: Vec<Holding>,
+    pub(super) names: Words,
+    pub(super) bound: Bound,
+    /// Whether another eye will take this one's place: then that one tells of the fault.
+    pub(super) replaceable: bool,
+}
+
+/// Complaints at once, and a second, in bytes; what is more is left out.
+const COMPLAINTS: Bound = Bound { burst: 8 * 1024, per_second: 256 };
+
+/// Longest complaint.
+const MAX_COMPLAINT: usize = 1024;
+
+/// Longest wait.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Until the eye is gone, or nobody reads.
+pub(super) fn keep(post: Post) -> Ending {
+    let now = Instant::now();
+    let Post { socket, events, words, holdings, names, bound, replaceable } = post;
+    let mut complaints =
+        Complaints { from: Some(words), line: Vec::new(), left_out: 0, bucket: bucket(COMPLAINTS, now) };
+    let mut lines = Lines {
+        from: events,
+        gate: Gate::new(names),
+        bucket: bucket(bound, now),
+        held: Vec::with_capacity(MAX_HELLO),
+        ready: 0,
+        written: 0,
+        ended: false,
+    };
+    let mut socket = Some(socket);
+    let ending = loop {
+        match turn(&mut socket, &mut lines, &mut complaints, &holdings) {
+            Ok(None) => {}
+            Ok(Some(ending)) => break ending,
+            Err(ending) => break ending,
+        }
+    };
+    complaints.flush();
+    if ending == Ending::Cut && !replaceable {
+        lines.last_line();
+    }
+    ending
+}
+
+fn bucket(bound: Bound, now: Instant) -> Bucket {
+    Bucket::new(bound.burst, bound.per_second, now)
+}
+
+/// Waits once and does what there is to do.
+fn turn(
+    socket: &mut Option<OwnedFd>,
+    lines: &mut Lines,
+    complaints: &mut Complaints,
+    holdings: &[Holding],
+) -> Result<Option<Ending>, Ending> {
+    lines.look()?;
+    if lines.ended && lines.ready == 0 && complaints.from.is_none() {
+        return Ok(Some(if lines.gate.ended() { Ending::Complete } else { Ending::Cut }));
+    }
+    let wait =
+        if lines.ready > 0 { lines.bucket.wait(lines.ready - lines.written, Instant::now()) } else { Duration::ZERO };
+    let may_write = lines.ready > 0 && (wait.is_zero() || lines.written > 0);
+    let patience =
+        if lines.ready > 0 && !may_write { wait.clamp(Duration::from_millis(1), PATIENCE) } else { PATIENCE };
+    let out = rustix::stdio::stdout();
+    // What is not waited for is asked about itself with no flags: only "gone" is reported then.
+    let mut polled = [
+        PollFd::new(&out, if may_write { PollFlags::OUT } else { PollFlags::empty() }),
+        PollFd::new(&out, PollFlags::empty()),
+        PollFd::new(&out, PollFlags::empty()),
+        PollFd::new(&out, PollFlags::empty()),
+    ];
+    if lines.ready == 0 && !lines.ended {
+        polled[1] = PollFd::new(&lines.from, PollFlags::IN);
+    }
+    if let Some(from) = &complaints.from {
+        polled[2] = PollFd::new(from, PollFlags::IN);
+    }
+    if let Some(socket) = &socket {
+        polled[3] = PollFd::new(socket, PollFlags::IN);
+    }
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(patience.subsec_nanos()) };
+    match poll(&mut polled, Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(_) => return Err(Ending::Broken),
+    }
+    let [stdout, events, words, questions] = polled.map(|p| p.revents());
+    if stdout.intersects(PollFlags::ERR | PollFlags::NVAL) || (stdout.intersects(PollFlags::HUP) && !may_write) {
+        return Ok(Some(Ending::Complete));
+    }
+    if may_write && stdout.intersects(PollFlags::OUT) && !lines.write(out)? {
+        return Ok(Some(Ending::Complete));
+    }
+    let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
+    if lines.ready == 0 && !lines.ended && events.intersects(readable) {
+        lines.read()?;
+    }
+    if complaints.from.is_some() && words.intersects(readable) {
+        complaints.read();
+    }
+    if let Some(open) = socket
+        && questions.intersects(readable)
+        && !attend(open.as_fd(), holdings)?
+    {
+        *socket = None;
+    }
+    Ok(None)
+}
+
+/// One question and its answer; false when there will be no more.
+fn attend(socket: BorrowedFd<'_>, holdings: &[Holding]) -> Result<bool, Ending> {
+    match desk::listen(socket) {
+        Ok(Asked::Question(question)) => {
+            let opened = match holdings.get(usize::from(question.camera)) {
+                // Handed over as it is; nobody reads it here.
+                Some(Holding::Stdin) => desk::answer(socket, Ok(rustix::stdio::stdin())),
+                Some(holding) => match open(question.item as usize, holding) {
+                    Ok(fd) => desk::answer(socket, Ok(fd.as_fd())),
+                    Err(e) => desk::answer(socket, Err(e)),
+                },
+                None => desk::answer(socket, Err(Errno::NOENT.into())),
+            };
+            Ok(opened.is_ok())
+        }
+        Ok(Asked::Closed) => Ok(false),
+        Ok(Asked::Noise) => {
+            complain("the eye asked something that is no question");
+            Err(Ending::Refused)
+        }
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(true),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Major number of V4L2 devices.
+const VIDEO: u32 = 81;
+
+fn open(item: usize, holding: &Holding) -> io::Result<OwnedFd> {
+    let nothing = || io::Error::from(Errno::NOENT);
+    match holding {
+        Holding::Nothing | Holding::Stdin => Err(nothing()),
+        Holding::Files(paths) => {
+            let fd = open_file(paths.get(item).ok_or_else(nothing)?)?;
+            match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
+                FileType::RegularFile => Ok(fd),
+                _ => Err(io::Error::from(Errno::INVAL)),
+            }
+        }
+        Holding::Devices(paths) => {
+            let fd = open_device(paths.get(item).ok_or_else(nothing)?)?;
+            let stat = rustix::fs::fstat(&fd)?;
+            let video = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+                && rustix::fs::major(stat.st_rdev) == VIDEO;
+            if video { Ok(fd) } else { Err(io::Error::from(Errno::NOTTY)) }
+        }
+    }
+}
+
+/// Lines on their way from the eye to stdout.
+struct Lines {
+    from: OwnedFd,
+    gate: Gate,
+    bucket: Bucket,
+    /// Read and not yet written.
+    held: Vec<u8>,
+    /// Length of the first line in `held`, once it has passed the gate.
+    ready: usize,
+    /// So much of it is written.
+    written: usize,
+    /// The eye will write no more.
+    ended: bool,
+}
+
+impl Lines {
+    /// Finds the next whole line and takes it through the gate.
+    fn look(&mut self) -> Result<(), Ending> {
+        if self.ready > 0 {
+            return Ok(());
+        }
+        let length = match self.held.iter().position(|c| *c == b'\n') {
+            Some(end) => end + 1,
+            None if self.held.len() >= self.gate.longest() => self.held.len(),
+            // What an eye that is gone left unfinished is no line, and goes nowhere.
+            None => return Ok(()),
+        };
+        if let Err(refused) = self.gate.pass(&self.held[..length]) {
+            complain(&refused.to_string());
+            return Err(Ending::Refused);
+        }
+        self.ready = length;
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), Ending> {
+        let mut piece = [0u8; 4096];
+        match rustix::io::read(&self.from, &mut piece) {
+            Ok(0) => self.ended = true,
+            Ok(n) => self.held.extend_from_slice(&piece[..n]),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => self.ended = true,
+        }
+        Ok(())
+    }
+
+    /// Writes what can be written; false when nobody reads any more.
+    fn write(&mut self, out: BorrowedFd<'_>) -> Result<bool, Ending> {
+        if self.written == 0 {
+            self.bucket.take(self.ready);
+        }
+        match rustix::io::write(out, &self.held[self.written..self.ready]) {
+            Ok(n) => {
+                self.written += n;
+                if self.written == self.ready {
+                    self.held.drain(..self.ready);
+                    (self.ready, self.written) = (0, 0);
+                }
+                Ok(true)
+            }
+            Err(Errno::INTR | Errno::AGAIN) => Ok(true),
+            Err(Errno::PIPE) => Ok(false),
+            Err(e) => {
+                complain(&format!("stdout: cannot be written: {}", io::Error::from(e)));
+                Err(Ending::Broken)
+            }
+        }
+    }
+
+    /// The stream's last line, where the eye could not write it: what happened, with the number that comes next.
+    fn last_line(&mut self) {
+        let Some((boot, seq)) = self.gate.next() else { return };
+        let line = format!(
+            "{{\"v\":{VERSION},\"boot\":\"{boot}\",\"seq\":{seq},\"type\":\"fault\",\"ts\":\"{}\",\"camera\":null,\
+             \"part\":\"{}\",\"reason\":\"{}\",\"restarted\":false}}\n",
+            crate::event::line::UtcMs(crate::watch::utc_ms()),
+            Part::Eye.word(),
+            FaultReason::Died.word(),
+        );
+        if self.gate.pass(line.as_bytes()).is_ok() {
+            // Nobody is left to be told that it failed.
+            let _ = rustix::io::write(rustix::stdio::stdout(), line.as_bytes());
+        }
+    }
+}
+
+/// What the eye says to people: printable, short lines, and not many.
+struct Complaints {
+    from: Option<OwnedFd>,
+    line: Vec<u8>,
+    left_out: u64,
+    bucket: Bucket,
+}
+
+impl Complaints {
+    fn read(&mut self) {
+        let mut piece = [0u8; 1024];
+        let n = match self.from.as_ref().map(|from| rustix::io::read(from, &mut piece)) {
+            Some(Ok(n @ 1..)) => n,
+            Some(Err(Errno::INTR | Errno::AGAIN)) => return,
+            _ => {
+                self.from = None;
+                return;
+            }
+        };
+        for byte in &piece[..n] {
+            match byte {
+                b'\n' => self.put(),
+                _ if self.line.len() < MAX_COMPLAINT => self.line.push(*byte),
+                _ => self.left_out += 1,
+            }
+        }
+    }
+
+    fn put(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let bytes = line.len() + 1;
+        if !self.bucket.wait(bytes, Instant::now()).is_zero() {
+            self.left_out += bytes as u64;
+            return;
+        }
+        self.bucket.take(bytes);
+        let text: String =
+            String::from_utf8_lossy(&line).chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        say(&text);
+    }
+
+    fn flush(&mut self) {
+        if !self.line.is_empty() {
+            self.put();
+        }
+        if self.left_out > 0 {
+            complain(&format!("{} more bytes of complaints left out", self.left_out));
+        }
+    }
+}
+
+fn complain(what: &str) {
+    say(&format!("porchlight: {what}"));
+}
+
+/// A line for people; a closed stderr is nobody's problem.
+fn say(line: &str) {
+    let _ = rustix::io::write(rustix::stdio::stderr(), format!("{line}\n").as_bytes());
+}
