@@ -4,6 +4,7 @@
 //! [`crate::emit`]; the other commands print through `Printer`.
 
 mod detect;
+mod faces;
 mod models;
 mod run;
 
@@ -110,6 +111,7 @@ fn dispatch(invocation: Invocation) -> Result<Exit, Failure> {
         Invocation::Run(args) => run::run(&args),
         Invocation::Detect(args) => detect::run(&args),
         Invocation::Models(args) => models::run(&args),
+        Invocation::Faces(args) => faces::run(&args),
         Invocation::Schema => {
             let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
             text.push('\n');

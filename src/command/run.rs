@@ -15,6 +15,10 @@ use crate::decode::Limits;
 use crate::emit::{Clock, Door, Ended, Hello, HelloCamera, HelloModel};
 use crate::event::line::Names;
 use crate::exit::Exit;
+use crate::face::embed::Embedder;
+use crate::face::identity::Identity;
+use crate::face::quality::Gate;
+use crate::face::vote;
 use crate::flow::Ledger;
 use crate::frame::{CameraId, PixelFormat};
 use crate::labels::{Labels, PERSON};
@@ -59,6 +63,21 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         Some(card) => Some(detector(card, 1, &mut labels)?),
         None => None,
     };
+    let (identity, persons) = match (&config.faces.gallery, &faces) {
+        (Some(path), Some(_)) => {
+            let card = load(&config.faces.embedder)?;
+            // The gallery before the weights: a wrong key need not wait for them.
+            let gallery = super::faces::vault_at(path).open(&super::faces::hash_of(&card)?)?;
+            models.push(HelloModel { name: card.name.clone(), sha256: card.sha256.clone() });
+            let embedder = Embedder::load(&runtime, card, 1)?;
+            let gate = Gate::with_eyes(config.faces.min_eye_px);
+            let votes = vote::Settings { threshold: config.faces.match_threshold, ..vote::Settings::default() };
+            let persons = gallery.persons().iter().map(|p| p.name.clone()).collect();
+            let now_ms = crate::watch::utc_ms();
+            (Some(Identity::new(embedder, &gallery, gate, votes, now_ms)), persons)
+        }
+        _ => (None, Vec::new()),
+    };
     let person_class = labels.id(PERSON);
 
     let (cameras, hello_cameras) = open_all(&config, &labels, &stop)?;
@@ -74,7 +93,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let ledgers: Arc<[Ledger]> = cameras.iter().map(|_| Ledger::default()).collect();
     let door = Door {
         hello: Hello { models, config_sha256, cameras: hello_cameras },
-        names: Names::new(cameras.iter().map(|c| c.name.clone()).collect(), labels),
+        names: Names::new(cameras.iter().map(|c| c.name.clone()).collect(), labels).with_persons(persons),
         clocks: live.iter().map(|&l| clock(l)).collect(),
         clock: clock(!all_replay),
         boot,
@@ -88,6 +107,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         objects,
         object_score,
         faces,
+        identity,
         person_class,
         one_at_a_time: threads == 1,
         stats_every: Duration::from_secs(config.output.stats_every_s.into()),
