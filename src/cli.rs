@@ -107,11 +107,11 @@ pub const COMMANDS: &[Command] = &[
     row("models check", &[maybe("NAME")], true, "Verify hashes, tensors and golden samples"),
     row("models pull", &[one("NAME")], false, "Fetch a model's weights"),
     row("models add", &[one("CARD")], false, "Take in a model by its card"),
-    row("faces enroll", &[one("NAME"), many("PHOTO")], false, "Enter a person who consented into the gallery"),
-    row("faces list", &[], false, "Who is in the gallery"),
-    row("faces remove", &[one("NAME")], false, "Forget a person"),
-    row("faces compare", &[one("A"), one("B")], false, "How alike the best faces of two pictures are"),
-    row("faces rekey", &[], false, "Encrypt the gallery with a new key"),
+    row("faces enroll", &[one("NAME"), many("PHOTO")], true, "Enter a person who consented into the gallery"),
+    row("faces list", &[], true, "Who is in the gallery"),
+    row("faces remove", &[one("NAME")], true, "Forget a person"),
+    row("faces compare", &[one("A"), one("B")], true, "How alike the best faces of two pictures are"),
+    row("faces rekey", &[], true, "Encrypt the gallery with a new key"),
     row("bench", &[Positional { name: "WHAT", required: false, many: true }], false, "Speed of models and pipeline"),
     row(
         "eval",
@@ -133,6 +133,10 @@ pub const COMMANDS: &[Command] = &[
 /// `run`, and `config`, which explains what `run` would do.
 const RUN: &[&str] = &["run", "config"];
 
+/// Those that read a configuration: `run`, and what works on its gallery.
+const CONFIGURED: &[&str] =
+    &["run", "config", "faces enroll", "faces list", "faces remove", "faces compare", "faces rekey"];
+
 /// The least and greatest frame rate.
 pub const FPS: (f64, f64) = (0.1, 240.0);
 /// The least and greatest number of threads of a model.
@@ -140,7 +144,7 @@ pub const THREADS: (u32, u32) = (1, 64);
 
 /// Every flag.
 pub const FLAGS: &[Flag] = &[
-    flag("config", Kind::Path("FILE"), RUN, "Read settings from this TOML file; flags override it"),
+    flag("config", Kind::Path("FILE"), CONFIGURED, "Read settings from this TOML file; flags override it"),
     repeatable("camera", Kind::Path("DEV"), RUN, "A V4L2 camera, such as /dev/video0"),
     repeatable(
         "source",
@@ -148,7 +152,12 @@ pub const FLAGS: &[Flag] = &[
         RUN,
         "A picture, a folder or glob of pictures, an .mjpeg or .y4m file, or - for a stream on stdin",
     ),
-    flag("gallery", Kind::Path("FILE"), RUN, "The encrypted gallery of known faces; without one nobody is identified"),
+    flag(
+        "gallery",
+        Kind::Path("FILE"),
+        CONFIGURED,
+        "The encrypted gallery of known faces; `run` without one identifies nobody, `faces` takes ./faces.gallery",
+    ),
     flag(
         "fps",
         Kind::Number("F", FPS.0, FPS.1),
@@ -183,7 +192,13 @@ pub const FLAGS: &[Flag] = &[
     flag("json", Kind::Switch, &["cameras", "faces list", "check"], "Print JSON"),
     flag("from", Kind::Text("DIR|URL"), &["models pull"], "Where to fetch from [the card's source]"),
     flag("consent", Kind::Text("TEXT"), &["faces enroll"], "How and when the person consented"),
-    flag("expires", Kind::Text("DATE"), &["faces enroll"], "When the entry lapses"),
+    flag("expires", Kind::Text("DATE"), &["faces enroll"], "From when on they are not matched any more [never]"),
+    flag(
+        "force",
+        Kind::Switch,
+        &["faces enroll"],
+        "Enrol although the face is like another person's, and replace who has that name",
+    ),
     Flag { short: Some('h'), ..flag("help", Kind::Switch, &[], "This text") },
     Flag { short: Some('V'), ..flag("version", Kind::Switch, &[], "Version of porchlight") },
 ];
@@ -216,6 +231,8 @@ pub enum Invocation {
     Models(ModelsArgs),
     /// `check`
     Check(CheckArgs),
+    /// `faces …`
+    Faces(FacesArgs),
     /// `schema`
     Schema,
     /// `config --explain`, with the flags `run` would get.
@@ -318,6 +335,54 @@ pub enum ModelsArgs {
 pub struct CheckArgs {
     /// `--json`
     pub json: bool,
+}
+
+/// `faces …` as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FacesArgs {
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--gallery`
+    pub gallery: Option<PathBuf>,
+    /// What to do.
+    pub task: FacesTask,
+}
+
+/// What to do with the gallery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FacesTask {
+    /// `faces enroll NAME PHOTO...`
+    Enroll {
+        /// Who.
+        name: String,
+        /// At least one.
+        photos: Vec<PathBuf>,
+        /// `--consent`; nobody is enrolled without.
+        consent: Option<String>,
+        /// `--expires`
+        expires: Option<String>,
+        /// `--force`
+        force: bool,
+    },
+    /// `faces list`
+    List {
+        /// `--json`
+        json: bool,
+    },
+    /// `faces remove NAME`
+    Remove {
+        /// Who.
+        name: String,
+    },
+    /// `faces compare A B`
+    Compare {
+        /// One picture.
+        a: PathBuf,
+        /// The other.
+        b: PathBuf,
+    },
+    /// `faces rekey`
+    Rekey,
 }
 
 /// A command line that cannot be acted on: what, wanted, found, the fix; one line.
@@ -625,6 +690,7 @@ impl Matches {
             }
             "models check" => Invocation::Models(ModelsArgs::Check(texts(path, words)?.pop())),
             "check" => Invocation::Check(CheckArgs { json: self.switch("json") }),
+            _ if path.starts_with("faces ") => Invocation::Faces(self.faces_args(path, words)?),
             "schema" => Invocation::Schema,
             "help" => {
                 let words = texts(path, words)?;
@@ -658,6 +724,27 @@ impl Matches {
                 None => Ok(()),
             },
         }
+    }
+
+    fn faces_args(&mut self, path: &str, mut words: Vec<OsString>) -> Result<FacesArgs, CliError> {
+        let mut first = |path| Ok(texts(path, words.drain(..1.min(words.len())).collect())?.pop().unwrap_or_default());
+        let task = match path {
+            "faces enroll" => FacesTask::Enroll {
+                name: first(path)?,
+                photos: words.into_iter().map(PathBuf::from).collect(),
+                consent: self.text("consent"),
+                expires: self.text("expires"),
+                force: self.switch("force"),
+            },
+            "faces list" => FacesTask::List { json: self.switch("json") },
+            "faces remove" => FacesTask::Remove { name: first(path)? },
+            "faces compare" => {
+                let [a, b] = <[OsString; 2]>::try_from(words).unwrap_or_default().map(PathBuf::from);
+                FacesTask::Compare { a, b }
+            }
+            _ => FacesTask::Rekey,
+        };
+        Ok(FacesArgs { config: self.path("config"), gallery: self.path("gallery"), task })
     }
 
     fn run_args(&mut self) -> Result<RunArgs, CliError> {
@@ -889,8 +976,7 @@ mod tests {
             ("models info", "wanted NAME"),
             ("models info a b", "unexpected \"b\""),
             ("config", "wanted --explain"),
-            ("faces", "faces: not built yet"),
-            ("faces enroll", "faces: not built yet"),
+            ("faces", "faces: wanted one of enroll, list"),
             ("models pull x", "models pull: not built yet"),
             ("help rum", "did you mean run?"),
         ] {

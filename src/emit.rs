@@ -376,6 +376,19 @@ impl<W: Write> Writer<'_, W> {
                     .field("dwell_ms", dwell_ms)
                     .field("reason", reason);
             }
+            Body::IdentityRecognized { track, person, similarity, margin, faces } => {
+                line.field("track", track)
+                    .field("name", door.names.person(person))
+                    .field("similarity", similarity)
+                    .field("margin", margin)
+                    .field("faces", faces);
+            }
+            Body::IdentityUnknown { track, faces } => {
+                line.field("track", track).field("faces", faces);
+            }
+            Body::IdentityRevoked { track, person, reason } => {
+                line.field("track", track).field("name", door.names.person(person)).field("reason", reason);
+            }
             Body::Dropped { count, cause } => {
                 line.field("count", count).field("cause", cause);
             }

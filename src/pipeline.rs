@@ -22,9 +22,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::attention::Attention;
 use crate::decode::{Decoder, Limits};
-use crate::detection::{ClassId, Detection};
+use crate::detection::{ClassId, Detection, Score};
 use crate::emit::{self, Door, Ended, Message};
-use crate::event::{Body, ByeReason, CameraReason, Event, FaultReason, LeftReason, Part};
+use crate::event::{
+    Body, ByeReason, CameraReason, Event, FaultReason, LeftReason, Part, PersonNo, RevokedReason, TrackNo,
+};
+use crate::face::identity::{Cases, Holder, Identity, Told, bind};
+use crate::face::vote::{self, Verdict as Vote};
 use crate::flow::{self, Feeder, Ledger, Mode, Taken, Taker};
 use crate::frame::{CameraId, Frame, MonoNs, RawFrame, Stamp};
 use crate::geom::{Box2, FramePx, Region, Size};
@@ -61,6 +65,8 @@ pub struct Parts {
     pub object_score: f32,
     /// Finds faces, where a camera wants them.
     pub faces: Option<Detector>,
+    /// Whose faces they are, where a gallery is configured.
+    pub identity: Option<Identity>,
     /// The class whose tracks have faces; `None` where the object model knows no persons.
     pub person_class: Option<ClassId>,
     /// Only one inference at a time: for `threads = 1`.
@@ -144,7 +150,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 ///
 /// Only a [`Sealed`] gets pixels moving; see [`crate::seal`].
 pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: impl Fn() -> bool + Send) -> Outcome {
-    let Parts { cameras, objects, object_score, faces, person_class, one_at_a_time, stats_every, stop, door } = parts;
+    let Parts { cameras, objects, object_score, faces, identity, person_class, one_at_a_time, stats_every, stop, door } =
+        parts;
     let modes: Vec<Mode> =
         cameras.iter().map(|c| if c.source.info().live { Mode::Latest } else { Mode::Lossless }).collect();
     let live = modes.contains(&Mode::Latest);
@@ -177,7 +184,11 @@ pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: 
     let report = Report {
         faces: faces.map(|detector| Faces { detector, turn }),
         person: person_class,
-        views: wants.iter().map(|w| View::new(w, person_class)).collect(),
+        views: {
+            let votes = identity.as_ref().map(|i| i.settings).unwrap_or_default();
+            wants.iter().map(|w| View::new(w, person_class, votes)).collect()
+        },
+        identity,
         numbers: Numbers::default(),
         latencies: Latencies::default(),
         stats_every,
@@ -511,10 +522,11 @@ struct View {
     face_tracker: Tracker,
     face_visits: Visits,
     looked: FaceLook,
+    cases: Cases,
 }
 
 impl View {
-    fn new(wants: &Wants, person: Option<ClassId>) -> Self {
+    fn new(wants: &Wants, person: Option<ClassId>, votes: vote::Settings) -> Self {
         let patient = crate::track::Settings {
             // A face that belongs to a person the detector is about to find must not become a visit of its own: it takes
             // three looks, over half a second, for a face to count as nobody's.
@@ -528,13 +540,23 @@ impl View {
             face_tracker: Tracker::new(patient),
             face_visits: Visits::new(crate::scene::Settings::default()),
             looked: FaceLook::new(person),
+            cases: Cases::new(if wants.single { votes.single() } else { votes }),
+        }
+    }
+
+    /// The number under which a holder's track was told.
+    fn number(&self, holder: Holder) -> Option<TrackNo> {
+        match holder {
+            Holder::Person(id) => self.visits.number(id),
+            Holder::Face(id) => self.face_visits.number(id),
         }
     }
 }
 
-/// Looks for faces, binds them to persons, tells visits.
+/// Looks for faces, binds them to persons, tells visits and names.
 struct Report<'a> {
     faces: Option<Faces>,
+    identity: Option<Identity>,
     person: Option<ClassId>,
     views: Vec<View>,
     numbers: Numbers,
@@ -648,6 +670,7 @@ impl Report<'_> {
                 view.visits.end(tracks, why, &mut tell);
                 view.face_visits.end(&view.face_tracker.finish(), why, &mut tell);
                 view.looked = FaceLook::new(self.person);
+                view.cases.clear();
                 Body::CameraOffline { reason, attempt: 1, retry_ms: 0 }
             }
         };
@@ -676,6 +699,7 @@ impl Report<'_> {
             }
         };
         view.visits.frame(stamp.at, size, tracks, changes, &mut self.numbers, &mut tell);
+        let mut held = Vec::new();
         if let (Some(faces), true) = (&mut self.faces, view.wants_faces) {
             match frame {
                 Some(frame) if view.looked.due(stamp.at) => {
@@ -686,6 +710,11 @@ impl Report<'_> {
                         for_people(&e.to_string());
                         tell(Body::Fault { part: Part::Faces, reason: FaultReason::InferenceFailed, restarted: false });
                         detections.clear();
+                    }
+                    if self.identity.is_some() {
+                        let persons: Vec<Track> =
+                            tracks.iter().filter(|t| Some(t.class) == self.person).copied().collect();
+                        held = bind(&persons, detections, holds);
                     }
                     let person_holds =
                         |d: &Detection| tracks.iter().any(|t| Some(t.class) == self.person && holds(t.bbox, d.bbox));
@@ -698,8 +727,61 @@ impl Report<'_> {
             let live: Vec<Track> = view.face_tracker.tracks().copied().collect();
             let changes = view.face_tracker.changes();
             view.face_visits.frame(stamp.at, size, &live, changes, &mut self.numbers, &mut tell);
+            if let (Some(identity), Some(frame)) = (&mut self.identity, frame) {
+                // The tracker does not say which face it took for which track: the one that lies there.
+                let own = |t: &Track| {
+                    let near = |d: &&Detection| t.last_seen == stamp.at && d.bbox.iou(t.bbox) > 0.3;
+                    let best = |a: &&Detection, b: &&Detection| a.bbox.iou(t.bbox).total_cmp(&b.bbox.iou(t.bbox));
+                    detections.iter().filter(near).max_by(best).map(|d| (Holder::Face(t.id), *d))
+                };
+                held.extend(live.iter().filter_map(own));
+                // Consent lapses by the calendar: a camera's is today's, a file's was when the run began.
+                let now_ms = if self.live { watch::utc_ms() } else { identity.began_ms };
+                let alive = |holder| match holder {
+                    Holder::Person(id) => tracks.iter().any(|t| t.id == id),
+                    Holder::Face(id) => live.iter().any(|t| t.id == id),
+                };
+                let mut said = Vec::new();
+                let mut cases = std::mem::replace(&mut view.cases, Cases::new(identity.settings));
+                let turn = faces.turn.as_ref().map(|t| t.lock().unwrap_or_else(PoisonError::into_inner));
+                let numbered = |holder| view.number(holder).is_some();
+                let looked = identity
+                    .look(&mut cases, frame, now_ms, &held, alive, numbered, |holder, what| said.push((holder, what)));
+                drop(turn);
+                view.cases = cases;
+                if let Err(e) = looked {
+                    eprintln!("porchlight: {e}");
+                    tell(Body::Fault { part: Part::Identity, reason: FaultReason::InferenceFailed, restarted: false });
+                }
+                for (holder, what) in said {
+                    if let Some(track) = view.number(holder) {
+                        tell(identified(track, what));
+                    }
+                }
+            }
         }
         result
+    }
+}
+
+/// What became known of a track, as an event.
+fn identified(track: TrackNo, what: Told) -> Body {
+    let person = |p: vote::PersonId| PersonNo(p.0);
+    let score = |v| Score::new(v).unwrap_or_default();
+    match what {
+        Told::Verdict(Vote::Recognized { person: p, similarity, margin, faces }) => Body::IdentityRecognized {
+            track,
+            person: person(p),
+            similarity: score(similarity),
+            margin: score(margin),
+            faces,
+        },
+        Told::Verdict(Vote::Unknown { faces }) => Body::IdentityUnknown { track, faces },
+        Told::Verdict(Vote::Revoked { person: p, overtaken }) => {
+            let reason = if overtaken { RevokedReason::Overtaken } else { RevokedReason::Contradicted };
+            Body::IdentityRevoked { track, person: person(p), reason }
+        }
+        Told::Expired(p) => Body::IdentityRevoked { track, person: person(p), reason: RevokedReason::Expired },
     }
 }
 

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod detect;
 mod events;
+mod faces;
 mod flow;
 mod house;
 mod seal;

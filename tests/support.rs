@@ -127,7 +127,7 @@ impl Stream {
 
     /// Each appeared has its one left and nothing speaks of a track outside its visit; the ledger adds up.
     fn is_balanced(&self) {
-        let mut open = BTreeMap::new();
+        let (mut open, mut named) = (BTreeMap::new(), BTreeMap::new());
         let mut seen = std::collections::BTreeSet::new();
         for line in &self.lines {
             let Some(track) = line["track"].as_u64() else { continue };
@@ -137,6 +137,16 @@ impl Stream {
                     open.insert(track, line["label"].clone());
                 }
                 Some("track.left") => assert_eq!(open.remove(&track).as_ref(), Some(&line["label"]), "{line}"),
+                // Lines about an identity name the person instead of the label.
+                Some(kind) if kind.starts_with("identity.") => {
+                    assert!(open.contains_key(&track), "{line}");
+                    let name = line["name"].as_str().map(str::to_owned);
+                    match kind {
+                        "identity.recognized" => assert_eq!(named.insert(track, name), None, "named twice: {line}"),
+                        "identity.revoked" => assert_eq!(named.remove(&track), Some(name), "{line}"),
+                        _ => assert!(!named.contains_key(&track), "{line}"),
+                    }
+                }
                 _ => assert_eq!(open.get(&track), Some(&line["label"]), "{line}"),
             }
         }

@@ -5,6 +5,7 @@
 
 mod check;
 mod detect;
+mod faces;
 mod models;
 mod run;
 
@@ -145,6 +146,7 @@ fn dispatch(invocation: Invocation, typed: &[OsString]) -> Result<Exit, Failure>
         Invocation::Detect(args) => detect::run(&args),
         Invocation::Models(args) => models::run(&args),
         Invocation::Check(args) => check::run(&args),
+        Invocation::Faces(args) => faces::run(&args),
         Invocation::Schema => {
             let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
             text.push('\n');

@@ -17,6 +17,11 @@ use crate::decode::Limits;
 use crate::emit::{Clock, Door, Ended, Hello, HelloCamera, HelloModel};
 use crate::event::line::Names;
 use crate::exit::Exit;
+use crate::face::embed::Embedder;
+use crate::face::gallery::Gallery;
+use crate::face::identity::Identity;
+use crate::face::quality::Gate;
+use crate::face::vote;
 use crate::flow::Ledger;
 use crate::frame::{CameraId, PixelFormat};
 use crate::labels::{Labels, PERSON};
@@ -110,6 +115,11 @@ fn names(config: &Config) -> Words {
         camera.zones.iter().for_each(|z| words.name(&z.name));
         camera.lines.iter().for_each(|l| words.name(&l.name));
     }
+    if let Some(path) = &config.faces.gallery
+        && let Ok(gallery) = super::faces::vault_at(path).open_any()
+    {
+        gallery.persons().iter().for_each(|p| words.name(&p.name));
+    }
     if config.cameras.is_empty() {
         for node in camera::nodes() {
             words.name(&name_of_node(&node));
@@ -132,10 +142,17 @@ struct Loaded {
     runtime: Runtime,
     objects: (Card, Vec<u8>),
     faces: Option<(Card, Vec<u8>)>,
+    known: Option<Known>,
     threads: usize,
     meter: Meter,
     found: Vec<Found>,
     boot: u64,
+}
+
+/// Who is known, and what tells them apart.
+struct Known {
+    gallery: Gallery,
+    embedder: (Card, Vec<u8>),
 }
 
 /// What the models have become.
@@ -144,6 +161,8 @@ struct Ready {
     objects: Detector,
     object_score: f32,
     faces: Option<Detector>,
+    identity: Option<Identity>,
+    persons: Vec<String>,
     models: Vec<HelloModel>,
     labels: Labels,
     threads: usize,
@@ -162,7 +181,8 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
     let confined = Opened::new(loaded, wanted).confine().map_err(seal_failure)?;
     let (sealed, ready) = confined.warm(warm)?.seal().map_err(seal_failure)?;
 
-    let Ready { config, objects, object_score, faces, models, labels, threads, meter, found, boot } = ready;
+    let Ready { config, objects, object_score, faces, identity, persons, models, labels, threads, meter, found, boot } =
+        ready;
     let person_class = labels.id(PERSON);
     let (cameras, hello_cameras) = open_all(&config, &labels, found, desk, &stop)?;
     if stop.load(Ordering::Acquire) && cameras.is_empty() {
@@ -175,7 +195,7 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
     let ledgers: Arc<[Ledger]> = cameras.iter().map(|_| Ledger::default()).collect();
     let door = Door {
         hello: Hello { models, config_sha256: config.sha256(), cameras: hello_cameras },
-        names: Names::new(cameras.iter().map(|c| c.name.clone()).collect(), labels),
+        names: Names::new(cameras.iter().map(|c| c.name.clone()).collect(), labels).with_persons(persons),
         clocks: live.iter().map(|&l| clock(l)).collect(),
         clock: clock(!all_replay),
         boot,
@@ -190,6 +210,7 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         objects,
         object_score,
         faces,
+        identity,
         person_class,
         one_at_a_time: threads == 1,
         stats_every: Duration::from_secs(config.output.stats_every_s.into()),
@@ -231,6 +252,16 @@ fn load(args: &RunArgs) -> Result<Loaded, Failure> {
     let objects = load(&config.objects.model)?;
     let faces_wanted = config.cameras.is_empty() || config.cameras.iter().any(|c| c.faces);
     let faces = if faces_wanted { Some(load(&config.faces.detector)?) } else { None };
+    let known = match (&config.faces.gallery, &faces) {
+        (Some(path), Some(_)) => {
+            let card = card::find(&config.faces.embedder).and_then(|dir| Card::load(&dir))?;
+            // The gallery before the weights: a wrong key need not wait for them.
+            let gallery = super::faces::vault_at(path).open(&super::faces::hash_of(&card)?)?;
+            let weights = card.verified_weights()?;
+            Some(Known { gallery, embedder: (card, weights) })
+        }
+        _ => None,
+    };
     let found = config
         .cameras
         .iter()
@@ -243,12 +274,12 @@ fn load(args: &RunArgs) -> Result<Loaded, Failure> {
     let replayed = !config.cameras.is_empty() && !config.cameras.iter().any(|c| c.source.is_live());
     let boot = if replayed && !after_death() { boot_of_replay(&config) } else { random_boot() };
     let threads = config.run.thread_count();
-    Ok(Loaded { config, runtime, objects, faces, threads, meter: Meter::open(), found, boot })
+    Ok(Loaded { config, runtime, objects, faces, known, threads, meter: Meter::open(), found, boot })
 }
 
 /// Sessions from memory, each run once.
 fn warm(loaded: Loaded) -> Result<Ready, Failure> {
-    let Loaded { config, runtime, objects, faces, threads, meter, found, boot } = loaded;
+    let Loaded { config, runtime, objects, faces, known, threads, meter, found, boot } = loaded;
     let mut labels = Labels::default();
     let mut models = Vec::new();
     let mut detector = |(card, weights): (Card, Vec<u8>), threads| {
@@ -262,7 +293,19 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
     let objects = detector(objects, threads)?;
     // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
     let faces = faces.map(|f| detector(f, 1)).transpose()?;
-    Ok(Ready { config, objects, object_score, faces, models, labels, threads, meter, found, boot })
+    let (identity, persons) = match known {
+        None => (None, Vec::new()),
+        Some(Known { gallery, embedder: (card, weights) }) => {
+            models.push(HelloModel { name: card.name.clone(), sha256: card.sha256.clone() });
+            let session = runtime.session(&card.name, &weights, 1, &card.tensors)?;
+            let embedder = Embedder::new(card, Box::new(session))?;
+            let gate = Gate::with_eyes(config.faces.min_eye_px);
+            let votes = vote::Settings { threshold: config.faces.match_threshold, ..vote::Settings::default() };
+            let persons = gallery.persons().iter().map(|p| p.name.clone()).collect();
+            (Some(Identity::new(embedder, &gallery, gate, votes, crate::watch::utc_ms())), persons)
+        }
+    };
+    Ok(Ready { config, objects, object_score, faces, identity, persons, models, labels, threads, meter, found, boot })
 }
 
 /// SIGINT and SIGTERM end the run in order; a second one at once.

@@ -63,6 +63,7 @@ fields! {
     };
     super::CameraReason => |v, out| write!(out, "\"{}\"", v.word());
     super::LeftReason => |v, out| write!(out, "\"{}\"", v.word());
+    super::RevokedReason => |v, out| write!(out, "\"{}\"", v.word());
     super::DropCause => |v, out| write!(out, "\"{}\"", v.word());
     super::Part => |v, out| write!(out, "\"{}\"", v.word());
     super::FaultReason => |v, out| write!(out, "\"{}\"", v.word());
@@ -132,12 +133,24 @@ pub struct Named<'a>(&'a str);
 pub struct Names {
     cameras: Vec<String>,
     labels: Labels,
+    persons: Vec<String>,
 }
 
 impl Names {
     /// Camera names in the order of their ids, and the labels.
     pub fn new(cameras: Vec<String>, labels: Labels) -> Self {
-        Self { cameras, labels }
+        Self { cameras, labels, persons: Vec::new() }
+    }
+
+    /// With the names of the gallery, in its order.
+    #[must_use]
+    pub fn with_persons(self, persons: Vec<String>) -> Self {
+        Self { persons, ..self }
+    }
+
+    /// The person's name, as enrolled; empty for an id that is not of this run.
+    pub fn person(&self, id: super::PersonNo) -> Named<'_> {
+        Named(self.persons.get(id.0 as usize).map_or("", String::as_str))
     }
 
     /// The camera's name; empty for an id that is not of this run.

@@ -25,6 +25,10 @@ pub const MAX_CAMERAS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrackNo(pub u32);
 
+/// A person of the gallery, by their place in the table of names of this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PersonNo(pub u32);
+
 /// A closed set of words; the only text besides labels and names that an event can carry.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -81,6 +85,20 @@ words! {
 }
 
 words! {
+    /// Why a name was withdrawn.
+    RevokedReason {
+        /// Later faces of the track are not like the person.
+        Contradicted = "contradicted",
+        /// Later faces are more like somebody else.
+        Overtaken = "overtaken",
+        /// The person's consent has lapsed.
+        Expired = "expired",
+        /// The person was taken out of the gallery.
+        Removed = "removed",
+    }
+}
+
+words! {
     /// Why lines gave way.
     DropCause {
         /// The cap on output bytes per second.
@@ -95,6 +113,8 @@ words! {
         Objects = "objects",
         /// The detector of faces.
         Faces = "faces",
+        /// What tells faces apart.
+        Identity = "identity",
         /// The process that sees pixels.
         Eye = "eye",
     }
@@ -239,6 +259,35 @@ pub enum Body {
         /// Why.
         reason: LeftReason,
     },
+    /// A known person; once for each track unless it changes.
+    IdentityRecognized {
+        /// Which track.
+        track: TrackNo,
+        /// Who.
+        person: PersonNo,
+        /// Of the likest face.
+        similarity: Score,
+        /// What it lies above the next person's.
+        margin: Score,
+        /// Faces that spoke for them.
+        faces: u32,
+    },
+    /// Good faces, and nobody of the gallery is like them.
+    IdentityUnknown {
+        /// Which track.
+        track: TrackNo,
+        /// How many.
+        faces: u32,
+    },
+    /// The name is withdrawn.
+    IdentityRevoked {
+        /// Which track.
+        track: TrackNo,
+        /// Who it is not.
+        person: PersonNo,
+        /// Why.
+        reason: RevokedReason,
+    },
     /// Lines gave way to the output cap.
     Dropped {
         /// How many.
@@ -267,6 +316,9 @@ impl Body {
             Self::TrackAppeared { .. } => "track.appeared",
             Self::TrackUpdated { .. } => "track.updated",
             Self::TrackLeft { .. } => "track.left",
+            Self::IdentityRecognized { .. } => "identity.recognized",
+            Self::IdentityUnknown { .. } => "identity.unknown",
+            Self::IdentityRevoked { .. } => "identity.revoked",
             Self::Dropped { .. } => "dropped",
             Self::Fault { .. } => "fault",
         }

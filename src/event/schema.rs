@@ -4,7 +4,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    ByeReason, CameraReason, DropCause, FaultReason, LeftReason, Part, SealRule, SealState, Seccomp, VERSION, Way,
+    ByeReason, CameraReason, DropCause, FaultReason, LeftReason, Part, RevokedReason, SealRule, SealState, Seccomp,
+    VERSION, Way,
 };
 
 /// What may stand behind a key.
@@ -166,6 +167,27 @@ pub const SHAPES: &[Shape] = &[
             key("dwell_ms", Type::Count),
             key("reason", Type::Words(LeftReason::WORDS)),
         ],
+    },
+    Shape {
+        kind: "identity.recognized",
+        when: "a known person, once for each track unless it changes; only with a gallery",
+        keys: &[
+            key("track", Type::Ordinal),
+            key("name", Type::Name),
+            key("similarity", Type::Score),
+            key("margin", Type::Score),
+            key("faces", Type::Ordinal),
+        ],
+    },
+    Shape {
+        kind: "identity.unknown",
+        when: "enough good faces seen and nobody matched; only with a gallery",
+        keys: &[key("track", Type::Ordinal), key("faces", Type::Ordinal)],
+    },
+    Shape {
+        kind: "identity.revoked",
+        when: "later evidence withdrew the name, or the person is no longer in the gallery",
+        keys: &[key("track", Type::Ordinal), key("name", Type::Name), key("reason", Type::Words(RevokedReason::WORDS))],
     },
     Shape { kind: "stats", when: "every minute", keys: STATS },
     Shape {

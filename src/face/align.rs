@@ -148,6 +148,19 @@ impl Aligner {
     }
 }
 
+/// The luma (BT.601) of a crop of `side` pixels, replacing `out`; black outside the frame.
+pub fn crop_luma(frame: &Frame, way: &Similarity, side: u32, out: &mut Vec<u8>) {
+    let at = Sampler::new(frame);
+    out.clear();
+    for v in 0..side {
+        for u in 0..side {
+            let (x, y) = way.apply(f64::from(u), f64::from(v));
+            let [r, g, b] = at.bilinear(x as f32, y as f32);
+            out.push((0.299 * r + 0.587 * g + 0.114 * b).round() as u8);
+        }
+    }
+}
+
 struct Sampler<'a> {
     rgb: &'a [u8],
     size: Size,

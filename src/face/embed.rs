@@ -40,6 +40,11 @@ impl Embedding {
     pub fn dimensions(&self) -> usize {
         self.0.len()
     }
+
+    /// For the gallery alone, which keeps them in another form.
+    pub(super) fn values(&self) -> &[f32] {
+        &self.0
+    }
 }
 
 impl Drop for Embedding {

@@ -1,0 +1,355 @@
+//! Names for tracks: which faces are worth an embedding, what they say together, and what of that has been told.
+//!
+//! A look at a frame brings faces, each bound to the track it belongs to. Of those that pass the gate the best are embedded in
+//! one batch: at most [`MOST_PER_LOOK`] a look, at most [`MOST_PER_SECOND`] of a track in any second, one a second once a
+//! track has a name or is unknown. Each embedding is compared with the whole gallery, given to the track's vote, and wiped.
+//! All in stream time, so that a replay names the same.
+
+use std::collections::BTreeMap;
+
+use super::embed::{Embedder, Embedding};
+use super::gallery::{Gallery, Index, Template};
+use super::quality::{Gate, measure};
+use super::vote::{PersonId, Settings, Verdict, Vote};
+use crate::detection::{Detection, Landmarks};
+use crate::frame::{Frame, MonoNs};
+use crate::geom::{Box2, FramePx, Point};
+use crate::model::ModelError;
+use crate::track::{Track, TrackId};
+
+/// Embeddings of one look: one batch.
+pub const MOST_PER_LOOK: usize = 4;
+/// Embeddings of one track in any second.
+pub const MOST_PER_SECOND: usize = 3;
+/// Time between embeddings of a track whose identity was told.
+const SETTLED_MS: u64 = 1000;
+/// A face below this share of the best one of late waits for a better one, for a second at most.
+const MUCH_WORSE: f32 = 0.7;
+
+/// Whose face: the track of a person who holds it, or that of a face which nobody holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// A track of the object detector.
+    Person(TrackId),
+    /// A track of faces.
+    Face(TrackId),
+}
+
+/// What is to be told of a track.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Told {
+    /// See [`Verdict`].
+    Verdict(Verdict),
+    /// The person's consent has lapsed meanwhile.
+    Expired(PersonId),
+}
+
+/// What is known of one track.
+#[derive(Debug)]
+struct Case {
+    vote: Vote,
+    embedded: [Option<MonoNs>; MOST_PER_SECOND],
+    best: f32,
+    /// A verdict that waits until the track itself is told.
+    waiting: Option<Verdict>,
+    /// The name that was told and not revoked.
+    told: Option<PersonId>,
+}
+
+impl Case {
+    fn new(settings: Settings) -> Self {
+        Self { vote: Vote::new(settings), embedded: [None; MOST_PER_SECOND], best: 0.0, waiting: None, told: None }
+    }
+
+    fn last(&self) -> Option<MonoNs> {
+        self.embedded.iter().flatten().copied().max()
+    }
+
+    /// Whether a face of this rank is worth an embedding now.
+    fn worth(&self, at: MonoNs, rank: f32) -> bool {
+        let Some(last) = self.last() else { return true };
+        let since = at.ms_since(last);
+        if since >= SETTLED_MS {
+            return true;
+        }
+        let settled = self.vote.named().is_some() || self.vote.is_unknown();
+        let lately = self.embedded.iter().flatten().filter(|t| at.ms_since(**t) < 1000).count();
+        !settled && lately < MOST_PER_SECOND && rank >= MUCH_WORSE * self.best
+    }
+
+    fn embedded(&mut self, at: MonoNs, rank: f32) {
+        let recent = self.last().is_some_and(|t| at.ms_since(t) < 2000);
+        self.best = if recent { self.best.max(rank) } else { rank };
+        self.embedded.rotate_left(1);
+        self.embedded[MOST_PER_SECOND - 1] = Some(at);
+    }
+
+    /// A verdict that nobody was told of yet cancels out with its revocation.
+    fn take(&mut self, verdict: Verdict, say: &mut impl FnMut(Told)) {
+        match verdict {
+            Verdict::Revoked { person, .. } => {
+                self.waiting = None;
+                if self.told.take() == Some(person) {
+                    say(Told::Verdict(verdict));
+                }
+            }
+            other => self.waiting = Some(other),
+        }
+    }
+}
+
+/// The cases of one camera.
+#[derive(Debug)]
+pub struct Cases {
+    settings: Settings,
+    open: BTreeMap<Holder, Case>,
+}
+
+impl Cases {
+    /// None yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, open: BTreeMap::new() }
+    }
+
+    /// All tracks have ended.
+    pub fn clear(&mut self) {
+        self.open.clear();
+    }
+}
+
+struct Candidate {
+    holder: Holder,
+    landmarks: Landmarks,
+    rank: f32,
+}
+
+/// The gallery in use, and what turns faces into its vectors.
+pub struct Identity {
+    embedder: Embedder,
+    index: Index,
+    expires: Vec<Option<i64>>,
+    gate: Gate,
+    /// Of each vote.
+    pub settings: Settings,
+    /// The clock that consent lapses by, for replays: when the run began.
+    pub began_ms: i64,
+    scratch: Vec<u8>,
+    likeness: Vec<f32>,
+    embeddings: Vec<Option<Embedding>>,
+}
+
+impl Identity {
+    /// The gallery must be the embedder's.
+    pub fn new(embedder: Embedder, gallery: &Gallery, gate: Gate, settings: Settings, began_ms: i64) -> Self {
+        Self {
+            embedder,
+            index: Index::new(gallery),
+            expires: gallery.persons().iter().map(|p| p.expires_ms).collect(),
+            gate,
+            settings,
+            began_ms,
+            scratch: Vec::new(),
+            likeness: Vec::new(),
+            embeddings: Vec::new(),
+        }
+    }
+
+    /// One look: `faces` with their holders, of tracks that are alive: `alive` tells which. `say` receives what became known
+    /// of tracks that were told (`told`); of the others it waits.
+    ///
+    /// # Errors
+    /// When inference fails; what was known stays.
+    #[allow(clippy::too_many_arguments)] // one call, of the report stage
+    pub fn look(
+        &mut self,
+        cases: &mut Cases,
+        frame: &Frame,
+        now_ms: i64,
+        faces: &[(Holder, Detection)],
+        alive: impl Fn(Holder) -> bool,
+        told: impl Fn(Holder) -> bool,
+        mut say: impl FnMut(Holder, Told),
+    ) -> Result<(), ModelError> {
+        let at = frame.stamp.at;
+        cases.open.retain(|holder, _| alive(*holder));
+        let lapsed = |p: PersonId| self.expires.get(p.0 as usize).copied().flatten().is_some_and(|t| t <= now_ms);
+        for (holder, case) in &mut cases.open {
+            if let Some(person) = case.vote.named().filter(|p| lapsed(*p)) {
+                case.vote.forget(person);
+                case.waiting = None;
+                if case.told.take() == Some(person) {
+                    say(*holder, Told::Expired(person));
+                }
+            }
+        }
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for (holder, face) in faces {
+            let Some(landmarks) = face.landmarks else { continue };
+            let Some(quality) = measure(frame, &landmarks, face.score, &mut self.scratch) else { continue };
+            let Ok(rank) = self.gate.check(&quality) else { continue };
+            if cases.open.get(holder).is_none_or(|c| c.worth(at, rank)) {
+                candidates.push(Candidate { holder: *holder, landmarks, rank });
+            }
+        }
+        // Those without a name first, then the best faces; the holder decides between equals.
+        let settled = |c: &Candidate| cases.open.get(&c.holder).is_some_and(|c| c.vote.named().is_some());
+        candidates
+            .sort_by(|a, b| settled(a).cmp(&settled(b)).then(b.rank.total_cmp(&a.rank)).then(a.holder.cmp(&b.holder)));
+        candidates.truncate(MOST_PER_LOOK);
+        let outcome = if candidates.is_empty() {
+            Ok(())
+        } else {
+            let landmarks: Vec<Landmarks> = candidates.iter().map(|c| c.landmarks).collect();
+            self.embedder.embed(frame, &landmarks, &mut self.embeddings)
+        };
+        if outcome.is_ok() {
+            for (candidate, embedding) in candidates.iter().zip(self.embeddings.drain(..)) {
+                let Some(embedding) = embedding else { continue };
+                self.index.search(&Template::of(&embedding), &mut self.likeness);
+                let likeness: Vec<Option<f32>> = self
+                    .likeness
+                    .iter()
+                    .enumerate()
+                    .map(|(i, l)| (!lapsed(PersonId(i as u32))).then_some(*l))
+                    .collect();
+                let case = cases.open.entry(candidate.holder).or_insert_with(|| Case::new(cases.settings));
+                case.embedded(at, candidate.rank);
+                for verdict in case.vote.face(at, &likeness, candidate.rank).into_iter().flatten() {
+                    case.take(verdict, &mut |t| say(candidate.holder, t));
+                }
+            }
+        }
+        for (holder, case) in &mut cases.open {
+            if told(*holder)
+                && let Some(verdict) = case.waiting.take()
+            {
+                if let Verdict::Recognized { person, .. } = verdict {
+                    case.told = Some(person);
+                }
+                say(*holder, Told::Verdict(verdict));
+            }
+        }
+        outcome
+    }
+}
+
+/// Which person each face belongs to, where that is clear: each person has one face and each face one person, the nearest
+/// head first. A face between two heads belongs to nobody: better no name than another's.
+pub fn bind(
+    persons: &[Track],
+    faces: &[Detection],
+    holds: impl Fn(Box2<FramePx>, Box2<FramePx>) -> bool,
+) -> Vec<(Holder, Detection)> {
+    let head = |b: Box2<FramePx>| Point::<FramePx>::new(b.center().x, b.y0 + 0.12 * b.height());
+    let far = |t: &Track, d: &Detection| {
+        let (h, c) = (head(t.bbox), d.bbox.center());
+        (h.x - c.x).hypot(h.y - c.y) / d.bbox.width().max(1.0)
+    };
+    let mut pairs = Vec::new();
+    for (i, face) in faces.iter().enumerate() {
+        let mut held: Vec<(f32, TrackId)> =
+            persons.iter().filter(|t| holds(t.bbox, face.bbox)).map(|t| (far(t, face), t.id)).collect();
+        held.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        match held[..] {
+            [(distance, id)] => pairs.push((distance, id, i)),
+            [(nearest, id), (next, _), ..] if next >= nearest + 1.0 => pairs.push((nearest, id, i)),
+            _ => {}
+        }
+    }
+    pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+    let mut bound: Vec<(Holder, Detection)> = Vec::new();
+    for (_, id, i) in pairs {
+        if !bound.iter().any(|(h, _)| *h == Holder::Person(id)) {
+            bound.push((Holder::Person(id), faces[i]));
+        }
+    }
+    bound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detection::{ClassId, Score};
+    use crate::track::State;
+
+    fn at(ms: u64) -> MonoNs {
+        MonoNs(ms * 1_000_000)
+    }
+
+    fn track(id: u32, x: f32, y: f32, w: f32, h: f32) -> Track {
+        Track {
+            id: TrackId(id),
+            class: ClassId(0),
+            score: Score::default(),
+            bbox: Box2::from_xywh(x, y, w, h),
+            first_seen: at(0),
+            last_seen: at(0),
+            confirmed_at: Some(at(0)),
+            state: State::Confirmed,
+            moving: false,
+        }
+    }
+
+    fn face(x: f32, y: f32, side: f32) -> Detection {
+        let bbox = Box2::from_xywh(x, y, side, side);
+        Detection { bbox, class: ClassId(1), score: Score::default(), landmarks: None }
+    }
+
+    fn inside(body: Box2<FramePx>, face: Box2<FramePx>) -> bool {
+        body.contains(face.center())
+    }
+
+    #[test]
+    fn a_face_goes_to_the_head_it_is_on_and_to_nobody_between_two() {
+        let persons = [track(1, 0.0, 0.0, 100.0, 300.0), track(2, 80.0, 0.0, 100.0, 300.0)];
+        let bound = |faces: &[Detection]| -> Vec<Holder> {
+            bind(&persons, faces, inside).into_iter().map(|(h, _)| h).collect()
+        };
+        assert_eq!(bound(&[face(35.0, 20.0, 30.0)]), [Holder::Person(TrackId(1))]);
+        assert_eq!(bound(&[face(75.0, 20.0, 30.0)]), [], "between two heads");
+        // Two faces in one body: the one at its head.
+        let two = [face(35.0, 150.0, 30.0), face(35.0, 20.0, 30.0)];
+        let bound = bind(&persons[..1], &two, inside);
+        assert_eq!(bound.len(), 1);
+        assert_eq!(bound[0].1.bbox.y0, 20.0);
+    }
+
+    #[test]
+    fn a_track_gets_few_embeddings_and_fewer_once_it_is_settled() {
+        let mut case = Case::new(Settings::default());
+        let mut times = Vec::new();
+        for ms in (0..2000).step_by(100) {
+            if case.worth(at(ms), 0.8) {
+                case.embedded(at(ms), 0.8);
+                times.push(ms);
+            }
+        }
+        for t in &times {
+            assert!(times.iter().filter(|u| (*t..t + 1000).contains(*u)).count() <= MOST_PER_SECOND, "{times:?}");
+        }
+        assert!(times.len() >= 4);
+        assert!(
+            !case.worth(at(2000), 0.1) || case.last().is_some_and(|t| at(2000).ms_since(t) >= 1000),
+            "a bad one waits"
+        );
+        for ms in [3000, 4000] {
+            case.vote.face(at(ms), &[Some(0.9)], 1.0);
+            case.embedded(at(ms), 0.8);
+        }
+        assert!(case.vote.named().is_some());
+        assert!(!case.worth(at(4500), 0.8) && case.worth(at(5000), 0.8));
+    }
+
+    #[test]
+    fn what_nobody_was_told_needs_no_revocation() {
+        let mut case = Case::new(Settings::default());
+        let person = PersonId(3);
+        let mut said = Vec::new();
+        case.take(Verdict::Recognized { person, similarity: 0.8, margin: 0.4, faces: 2 }, &mut |t| said.push(t));
+        case.take(Verdict::Revoked { person, overtaken: false }, &mut |t| said.push(t));
+        assert!(said.is_empty() && case.waiting.is_none());
+        case.told = Some(person);
+        case.take(Verdict::Revoked { person, overtaken: false }, &mut |t| said.push(t));
+        assert_eq!(said.len(), 1);
+    }
+}

@@ -1,0 +1,214 @@
+//! Enrolment, erasure, recognition: from outside, with pictures whose licence allows it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{self, Stream, assert_refused, porchlight, repeatable, run};
+
+/// Portraits with one face each.
+const HOPPER: &str = "samples/hopper.jpg";
+const ASTRONAUT: &str = "samples/astronaut.jpg";
+/// Both, in one picture.
+const PEOPLE: &str = "samples/people.jpg";
+
+fn gallery() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("faces.gallery").to_string_lossy().into_owned();
+    (dir, path)
+}
+
+fn enroll(gallery: &str, name: &str, photo: &str, more: &[&str]) {
+    let args = [&["faces", "enroll", name, photo, "--gallery", gallery, "--consent", "said yes"], more].concat();
+    let done = run(&args);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{}", done.stdout);
+}
+
+fn listed(gallery: &str) -> Vec<Value> {
+    let done = run(&["faces", "list", "--json", "--gallery", gallery]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    done.stdout.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect()
+}
+
+#[test]
+fn somebody_is_enrolled_listed_and_forgotten() {
+    let (dir, path) = gallery();
+    enroll(&path, "Grace Hopper", HOPPER, &["--expires", "2199-01-31"]);
+    enroll(&path, "Astronaut", ASTRONAUT, &[]);
+    let people = listed(&path);
+    assert_eq!(people.len(), 2);
+    assert_eq!(people[1]["name"], "Grace Hopper");
+    assert_eq!(people[1]["consent"], "said yes");
+    assert_eq!(people[1]["expires_at"], "2199-01-31T00:00:00.000Z");
+    assert_eq!((&people[1]["expired"], &people[1]["templates"]), (&Value::from(false), &Value::from(1)));
+    assert_eq!(people[0]["expires_at"], Value::Null);
+    for file in ["faces.gallery", "faces.gallery.key"] {
+        let mode = std::fs::metadata(dir.path().join(file)).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    // Never a photograph, nor anything as large as one.
+    let bytes: u64 =
+        std::fs::read_dir(dir.path()).expect("readable").flatten().map(|f| f.metadata().expect("there").len()).sum();
+    assert!(bytes < 2000, "{bytes}");
+
+    let key = std::fs::read(dir.path().join("faces.gallery.key")).expect("there");
+    let copy = std::fs::read(&path).expect("there");
+    let done = run(&["faces", "remove", "Astronaut", "--gallery", &path]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(listed(&path).len(), 1);
+    assert_ne!(key, std::fs::read(dir.path().join("faces.gallery.key")).expect("there"), "a new key");
+    let done = run(&["faces", "rekey", "--gallery", &path]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(listed(&path).len(), 1);
+    // A copy from before the removal is worth nothing.
+    std::fs::write(&path, copy).expect("writable");
+    assert_refused(porchlight().args(["faces", "list", "--gallery", &path]), 2, &["not the key of"]);
+}
+
+#[test]
+fn enrolment_refuses_what_it_must() {
+    let (_dir, path) = gallery();
+    let refused = |code, args: &[&str], wanted: &[&str]| {
+        assert_refused(porchlight().args(["faces", "enroll"]).args(args).args(["--gallery", &path]), code, wanted);
+    };
+    let yes = ["--consent", "yes"];
+    refused(1, &["A", "samples/cat.jpg", yes[0], yes[1]], &["cat.jpg", "no face"]);
+    refused(1, &["A", PEOPLE, yes[0], yes[1]], &["people.jpg", "faces: cut out"]);
+    refused(4, &["A", "samples/README.md", yes[0], yes[1]], &["README.md"]);
+    refused(4, &["A", "samples/none.jpg", yes[0], yes[1]], &["none.jpg"]);
+    refused(2, &["A", HOPPER], &["--consent"]);
+    refused(2, &["A", HOPPER, "--consent", " "], &["--consent"]);
+    refused(2, &["A\u{7}", HOPPER, yes[0], yes[1]], &["NAME"]);
+    refused(2, &["A", HOPPER, yes[0], yes[1], "--expires", "2001-01-01"], &["--expires", "has passed"]);
+    refused(2, &["A", HOPPER, yes[0], yes[1], "--expires", "soon"], &["--expires", "2027-01-31"]);
+    refused(1, &["A", HOPPER, ASTRONAUT, yes[0], yes[1]], &["somebody else"]);
+    assert!(!Path::new(&path).exists(), "nothing was written");
+    enroll(&path, "Grace Hopper", HOPPER, &[]);
+    refused(1, &["Amazing Grace", HOPPER, yes[0], yes[1]], &["is like \"Grace Hopper\"", "--force"]);
+    refused(1, &["Grace Hopper", HOPPER, yes[0], yes[1]], &["enrolled already", "--force"]);
+    assert_eq!(listed(&path).len(), 1);
+    enroll(&path, "Amazing Grace", HOPPER, &["--force"]);
+    assert_eq!(listed(&path).len(), 2);
+}
+
+#[test]
+fn two_pictures_are_compared() {
+    let compared = |a: &str, b: &str| -> Value {
+        let done = run(&["faces", "compare", a, b]);
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+        serde_json::from_str(&done.stdout).expect("JSON")
+    };
+    let same = compared(HOPPER, HOPPER);
+    assert_eq!((same["cosine"].as_f64().map(|c| c > 0.9999), &same["same"]), (Some(true), &Value::from(true)));
+    let other = compared(HOPPER, ASTRONAUT);
+    // The golden pair of models/sface/card.toml, made with another runtime and its own landmarks.
+    assert!(other["cosine"].as_f64().is_some_and(|c| (c - 0.167).abs() < 0.02), "{other}");
+    assert_eq!(other["same"], false);
+    assert_refused(porchlight().args(["faces", "compare", HOPPER, "samples/cat.jpg"]), 1, &["cat.jpg", "no face"]);
+}
+
+fn names(gallery: &[&str], source: &str) -> (Stream, String) {
+    let args = [&["run", "--source", source, "--deterministic"], gallery].concat();
+    let done = run(&args);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{}", done.stdout);
+    (Stream::read(&done.stdout), done.stdout)
+}
+
+#[test]
+fn the_run_names_who_is_enrolled_and_nobody_else() {
+    let (_dir, path) = gallery();
+    enroll(&path, "Grace Hopper", HOPPER, &[]);
+    let (stream, text) = names(&["--gallery", &path], PEOPLE);
+    let recognized: Vec<_> = stream.of("identity.recognized").collect();
+    assert_eq!(recognized.len(), 1, "{text}");
+    assert_eq!(recognized[0]["name"], "Grace Hopper");
+    assert!(recognized[0]["similarity"].as_f64().is_some_and(|s| s > 0.9));
+    assert!(stream.of("identity.unknown").all(|l| l["track"] != recognized[0]["track"]));
+    assert!(stream.of("identity.revoked").next().is_none());
+    let again = names(&["--gallery", &path], PEOPLE).1;
+    assert_eq!(repeatable(&text), repeatable(&again), "a replay names the same");
+    assert!(text.contains("\"sface\""));
+}
+
+#[test]
+fn without_a_gallery_nothing_is_embedded() {
+    // Not even the embedder is loaded: `hello` lists what is.
+    let (stream, text) = names(&[], PEOPLE);
+    assert!(!text.contains("identity.") && !text.contains("sface"), "{text}");
+    assert!(stream.of("hello").all(|l| l["models"].as_array().is_some_and(|m| m.len() == 2)));
+}
+
+#[test]
+fn a_run_refuses_a_gallery_it_cannot_trust() {
+    let (dir, path) = gallery();
+    let refused = |wanted: &[&str]| {
+        assert_refused(porchlight().args(["run", "--source", HOPPER, "--gallery", &path]), 2, wanted);
+    };
+    refused(&["no such gallery", "faces enroll"]);
+    enroll(&path, "Grace Hopper", HOPPER, &[]);
+    let key = dir.path().join("faces.gallery.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("ours");
+    refused(&["wanted mode 600", "chmod 600"]);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("ours");
+    let mut bytes = std::fs::read(&path).expect("there");
+    bytes[200] ^= 1;
+    std::fs::write(&path, &bytes).expect("writable");
+    refused(&["damaged"]);
+    std::fs::write(&path, "").expect("writable");
+    refused(&["an empty file"]);
+}
+
+/// A clip of somebody who comes nearer, from a portrait: 3 seconds at 10 frames a second on a grey wall.
+fn walk_up(portrait: &str, into: &Path) {
+    use image::imageops::{FilterType, overlay, resize};
+    let portrait = image::open(support::root().join(portrait)).expect("a picture").to_rgb8();
+    let mut clip = Vec::new();
+    for i in 0..30u32 {
+        let mut frame = image::RgbImage::from_fn(960, 720, |x, y| image::Rgb([(90 + (x + y) % 7) as u8; 3]));
+        let height = 240 + 14 * i;
+        let width = portrait.width() * height / portrait.height();
+        let small = resize(&portrait, width, height, FilterType::Triangle);
+        overlay(&mut frame, &small, i64::from(100 + 4 * i), i64::from(720 - height));
+        image::codecs::jpeg::JpegEncoder::new_with_quality(&mut clip, 90).encode_image(&frame).expect("encoded");
+    }
+    std::fs::write(into, clip).expect("writable");
+}
+
+#[test]
+fn somebody_who_walks_up_is_named_soon_and_a_stranger_is_not() {
+    let (dir, path) = gallery();
+    enroll(&path, "Grace Hopper", HOPPER, &[]);
+    for (portrait, known) in [(HOPPER, true), (ASTRONAUT, false)] {
+        let clip = dir.path().join("clip.mjpeg");
+        walk_up(portrait, &clip);
+        let clip = clip.to_string_lossy().into_owned();
+        let (stream, text) = names(&["--gallery", &path, "--fps", "10"], &clip);
+        let first = stream.of("track.appeared").map(support::ms).min().expect("somebody appears");
+        let named: Vec<_> = stream.of("identity.recognized").collect();
+        assert!(stream.of("identity.revoked").next().is_none(), "{text}");
+        if known {
+            assert!(!named.is_empty(), "{text}");
+            let soon = support::ms(named[0]) - first;
+            assert!(soon <= 500, "{soon} ms\n{text}");
+            assert!(named.iter().all(|l| l["name"] == "Grace Hopper" && l["faces"].as_u64() >= Some(2)), "{text}");
+        } else {
+            assert!(named.is_empty(), "{text}");
+            assert!(stream.of("identity.unknown").next().is_some(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn lapsed_consent_is_not_matched() {
+    let (_dir, path) = gallery();
+    // The least that can be enrolled: it lapses while we wait.
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(6);
+    enroll(&path, "Grace Hopper", HOPPER, &["--expires", &soon.to_string()]);
+    while jiff::Timestamp::now() <= soon {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(listed(&path)[0]["expired"], true);
+    let (stream, text) = names(&["--gallery", &path], PEOPLE);
+    assert!(stream.of("identity.recognized").next().is_none(), "{text}");
+}
