@@ -66,7 +66,7 @@ fn one_user_of_each_way_out_and_in() {
     only("rustix::net", &["warden", "command/check.rs"]);
     only("unsafe ", &["seal/sys.rs"]);
     only("allow(unsafe_code)", &["seal/sys.rs"]);
-    only("stdin()", &["source/", "warden"]);
+    only("stdin()", &["source/", "warden", "seal/sys.rs"]);
 }
 
 #[test]
