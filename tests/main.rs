@@ -8,4 +8,5 @@ mod events;
 mod flow;
 mod house;
 mod seal;
+mod sources;
 mod support;

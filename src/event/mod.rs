@@ -1,7 +1,7 @@
 //! The door is too narrow for a picture.
 //!
 //! An [`Event`] is `Copy + 'static` and small: it owns no heap and borrows no frame, so nothing in it can hold pixels, text or
-//! an embedding. Labels and names are ids, resolved against tables when a line is written ([`line`]); what can be written is
+//! an embedding. Labels and names are ids, resolved against tables when a line is written ([`mod@line`]); what can be written is
 //! closed by the sealed trait [`line::Field`]. [`schema`] declares the same shapes for consumers. This module may not import
 //! frames, faces or models.
 

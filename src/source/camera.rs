@@ -3,7 +3,7 @@
 //! The crate is thin and trusting, so this module is careful in its place:
 //!
 //! - It panics on driver answers it does not know (a colour space, a card name that is no UTF-8) and, in its destructors, on
-//!   any error but "gone": every call runs behind [`careful`], and a stream is stopped by hand before it is dropped.
+//!   any error but "gone": every call runs behind `careful`, and a stream is stopped by hand before it is dropped.
 //! - Its `next()` queues the last buffer and then waits; when the wait times out, the following call queues the same buffer
 //!   again, which the kernel refuses. So we wait ourselves, before `next()`, and all buffers but the first are queued by hand.
 //! - It starts the stream inside `next()`. We start it while opening, where a failure can be reported as one.

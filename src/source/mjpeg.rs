@@ -5,7 +5,7 @@
 //! reported once, and the search goes on *inside* it, because the cut may have made it swallow the next one.
 //!
 //! Cost is bounded on hostile data too: the buffer holds at most one frame of the allowed length (and one piece), and each
-//! byte is walked at most [`RETRIES`] + 1 times.
+//! byte is walked at most `RETRIES` + 1 times.
 
 use std::io;
 
