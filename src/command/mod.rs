@@ -3,6 +3,7 @@
 //! stdout is data, stderr is for people: one line for each thing that went wrong. `run` writes its events through
 //! [`crate::emit`]; the other commands print through [`Printer`].
 
+mod cameras;
 mod detect;
 mod models;
 mod run;
@@ -110,6 +111,7 @@ fn dispatch(invocation: Invocation) -> Result<Exit, Failure> {
         Invocation::Run(args) => run::run(&args),
         Invocation::Detect(args) => detect::run(&args),
         Invocation::Models(args) => models::run(&args),
+        Invocation::Cameras { json } => cameras::run(json),
         Invocation::Schema => {
             let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
             text.push('\n');

@@ -182,6 +182,7 @@ fn open_one(
                 format: camera.format.pixel_format(),
                 size: camera.size.unwrap_or(defaults.size),
                 fps: camera.fps.unwrap_or(defaults.fps),
+                ..defaults
             };
             return Ok(Box::new(CameraSource::open(path, id, &wish, &limits)?));
         }
@@ -208,6 +209,8 @@ fn describe(name: &str, info: &crate::source::SourceInfo) -> HelloCamera {
         height: size.height.into(),
         fps: info.fps,
         format: match info.format {
+            // A camera that is not there yet.
+            _ if info.live && info.size.is_none() => "unknown",
             PixelFormat::Still => "still",
             other => other.name(),
         },

@@ -29,7 +29,10 @@ use scenarios::{SCENARIOS, Scenario};
 /// Kernel modules that the scripts load, with all they depend on.
 const MODULES: [&str; 2] = ["vivid", "v4l2loopback"];
 /// Files of the checkout that the scripts use, and where the guest has them.
-const FILES: [(&str, &str); 2] = [("xtask/vm/init", "init"), ("xtask/vm/bed.sh", "lib/bed.sh")];
+const FILES: [(&str, &str); 3] =
+    [("xtask/vm/init", "init"), ("xtask/vm/bed.sh", "lib/bed.sh"), ("samples/cat.jpg", "samples/cat.jpg")];
+/// The picture that is fed in raw: as what, and how large.
+const RAW: (&str, &str) = ("samples/cat.yuyv", "320x240");
 /// The guest's memory, megabytes.
 const MEMORY: &str = "1536";
 /// Seconds for the machine to come up, beside the patience of its scenarios.
@@ -84,6 +87,8 @@ pub(crate) fn run(args: &[String]) -> Result {
     setup::ensure(std::env::consts::ARCH)?;
     let bed = Bed::ensure()?;
     proc::cargo(&["build", "--release"], &[])?;
+    // Not in release: what examples need on top is built for `cargo test` anyway.
+    proc::cargo(&["build", "--example", "frames"], &[])?;
     let folder = target().join("vm");
     fs::create_dir_all(&folder).map_err(io(&folder))?;
     let system = folder.join("system.cpio");
@@ -144,15 +149,38 @@ fn pack(bed: &Bed, asked: &Asked, folder: &Path) -> Result<Archive> {
     let runtime = tools().join(format!("onnxruntime-{}/libonnxruntime.so", std::env::consts::ARCH));
     archive.add("lib/libonnxruntime.so", read(&runtime)?);
     let program = target().join("release/porchlight");
-    archive.add("bin/porchlight", read(&bed::stripped(&program, folder)?)?);
-    for library in bed::libraries(&program)?.into_iter().chain(bed::libraries(&runtime)?) {
-        archive.add(&library.to_string_lossy(), read(&library)?);
+    let frames = target().join("debug/examples/frames");
+    for file in [&program, &frames] {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        archive.add(&format!("bin/{name}"), read(&bed::stripped(file, folder)?)?);
     }
+    for file in [&program, &frames, &runtime] {
+        for library in bed::libraries(file)? {
+            archive.add(&library.to_string_lossy(), read(&library)?);
+        }
+    }
+    let (name, size) = RAW;
+    let raw = folder.join("raw");
+    let tool = proc::Program { name: "frames", fix: "cargo build --example frames" };
+    let mut command = std::process::Command::new(&frames);
+    tool.output(command.args(["--yuyv", size]).arg(root.join("samples/cat.jpg")).arg(&raw), "making a raw picture")?;
+    archive.add(name, read(&raw)?);
     for model in ["ssdlite-mobilenet-v2", "yunet"] {
         let place = root.join("models").join(model);
         for entry in fs::read_dir(&place).map_err(io(&place))?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            archive.add(&format!("models/{model}/{name}"), read(&entry.path())?);
+            let bytes = read(&entry.path())?;
+            if model == "yunet" {
+                // The same weights with a card that has them look at 64 pixels: for scenarios that are not about seeing.
+                let small = match name.as_str() {
+                    "card.toml" => {
+                        String::from_utf8_lossy(&bytes).replace("long_side = 640", "long_side = 64").into_bytes()
+                    }
+                    _ => bytes.clone(),
+                };
+                archive.add(&format!("models/quick/{name}"), small);
+            }
+            archive.add(&format!("models/{model}/{name}"), bytes);
         }
     }
     Ok(archive)
@@ -181,7 +209,12 @@ fn watch(mut machine: Child, asked: &Asked, record: &Path) -> std::result::Resul
         for entry in record::read(&String::from_utf8_lossy(&text[told.min(whole)..whole])) {
             let news = ["up ", "begin ", "end "].iter().any(|word| entry.text.starts_with(word));
             if entry.kind == "mark" && news {
-                say(format_args!("vm: {:>6.1} s  {} (guest: {:.1} s)", began.elapsed().as_secs_f64(), entry.text, entry.at));
+                say(format_args!(
+                    "vm: {:>6.1} s  {} (guest: {:.1} s)",
+                    began.elapsed().as_secs_f64(),
+                    entry.text,
+                    entry.at
+                ));
             }
         }
         told = whole;

@@ -27,8 +27,8 @@ start() {
     id=$1; shift
     rm -f /tmp/$id.*
     mkfifo /tmp/$id.o /tmp/$id.e
-    guest tag "$id" out /tmp/$id.out </tmp/$id.o &
-    guest tag "$id" err /tmp/$id.err </tmp/$id.e &
+    guest tag "$id" out /tmp/$id.out </tmp/$id.o >/dev/null 2>&1 &
+    guest tag "$id" err /tmp/$id.err </tmp/$id.e >/dev/null 2>&1 &
     (
         "$@" >/tmp/$id.o 2>/tmp/$id.e &
         echo $! >/tmp/$id.pid
@@ -72,8 +72,22 @@ use() {
     mark "use $1 $2 fds=$(ls /proc/$p/fd | wc -l) threads=$(ls /proc/$p/task | wc -l) rss=$(awk '/VmRSS/{print $2}' /proc/$p/status)"
 }
 
-# configure FILE, then lines on stdin: with what all share.
-configure() { { cat; printf '[output]\nstats_every_s = 1\n'; } >"$1"; }
+# configure FILE [MODEL], then lines on stdin: with what all share. `quick` is a model that sees nothing, in 20 ms.
+configure() {
+    { cat; printf '[objects]\nmodel = "%s"\n[output]\nstats_every_s = 1\n' "${2:-quick}"; } >"$1"
+}
+
+# front [DEVICE]: /tmp/front.toml, with one small camera.
+front() {
+    configure /tmp/front.toml <<END
+[[camera]]
+name = "front"
+source = "${1:-/dev/video0}"
+size = [320, 180]
+fps = 15
+faces = false
+END
+}
 
 # The plug of the emulated webcam(s).
 unplug() { mark "unplug"; echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind; }

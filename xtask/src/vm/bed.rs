@@ -18,7 +18,8 @@ const SERIES: &str = "6.1.0-";
 /// Where it all is, under `.tools/`.
 const PLACE: &str = "vm";
 /// Changing this makes every machine fetch again.
-const EDITION: &str = "camera test bed, edition 1: busybox-static, linux-image-amd64, v4l2loopback-dkms, qemu-system-x86";
+const EDITION: &str =
+    "camera test bed, edition 1: busybox-static, linux-image-amd64, v4l2loopback-dkms, qemu-system-x86";
 
 const APT: Program = Program { name: "apt-get", fix: "run this on Debian 12 or in a container of it" };
 const APT_CACHE: Program = Program { name: "apt-cache", fix: "run this on Debian 12 or in a container of it" };
@@ -100,7 +101,8 @@ fn installed() -> bool {
 fn make(dest: &Path) -> Result {
     let debs = dest.join("debs");
     fs::create_dir_all(debs.join("partial")).map_err(io(&debs))?;
-    let depends = APT_CACHE.output(APT_CACHE.command().args(["depends", "linux-image-amd64"]), "looking for a kernel")?;
+    let depends =
+        APT_CACHE.output(APT_CACHE.command().args(["depends", "linux-image-amd64"]), "looking for a kernel")?;
     let image = depends
         .lines()
         .find_map(|line| line.trim().strip_prefix("Depends: "))
@@ -112,8 +114,8 @@ fn make(dest: &Path) -> Result {
     let version = image.trim_start_matches("linux-image-");
     let headers = format!("linux-headers-{version}");
     let common = format!("linux-headers-{}-common", version.trim_end_matches("-amd64"));
-    let sources =
-        [headers.as_str(), &common, "linux-kbuild-6.1", "linux-compiler-gcc-12-x86", "v4l2loopback-dkms"].map(str::to_owned);
+    let sources = [headers.as_str(), &common, "linux-kbuild-6.1", "linux-compiler-gcc-12-x86", "v4l2loopback-dkms"]
+        .map(str::to_owned);
 
     say(format_args!("downloading {image} and its headers"));
     let mut command = APT.command();

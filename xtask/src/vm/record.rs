@@ -72,6 +72,12 @@ impl Record {
         lines.map(|e| Event { at: e.at, text: &e.text }).collect()
     }
 
+    /// Everything that a program printed to stdout.
+    pub(crate) fn text(&self, id: &str) -> String {
+        let lines = self.0.iter().filter(|e| e.id == id && e.kind == "out");
+        lines.map(|e| e.text.as_str()).collect::<Vec<_>>().join("\n")
+    }
+
     /// Its events of one type.
     pub(crate) fn of(&self, id: &str, kind: &str) -> Vec<Event<'_>> {
         self.events(id).into_iter().filter(|e| e.kind() == kind).collect()

@@ -13,8 +13,8 @@ size = [$w, $h]
 fps = $fps
 faces = false
 END
-    start "w$w" porchlight run --config /tmp/$w.toml --threads 2
-    seen "w$w" camera.online 60
-    seen "w$w" '"type":"stats"' 10 2
+    start "w$w" porchlight run --config /tmp/$w.toml
+    seen "w$w" camera.online
+    seen "w$w" '"type":"stats"' 20 4
     stop "w$w"
 done
