@@ -101,7 +101,7 @@ const fn row(path: &'static str, positionals: &'static [Positional], built: bool
 pub const COMMANDS: &[Command] = &[
     row("run", &[], true, "The pipeline: pictures in, one JSON event a line out"),
     row("detect", &[many("PATH")], true, "What the models see in pictures, one JSON line for each"),
-    row("cameras", &[], false, "The V4L2 cameras, and which mode `run` would choose"),
+    row("cameras", &[], true, "The V4L2 cameras, and which mode `run` would choose"),
     row("models list", &[], true, "The models that are there"),
     row("models info", &[one("NAME")], true, "Everything a model's card says, as JSON"),
     row("models check", &[maybe("NAME")], true, "Verify hashes, tensors and golden samples"),
@@ -233,6 +233,11 @@ pub enum Invocation {
     Check(CheckArgs),
     /// `faces …`
     Faces(FacesArgs),
+    /// `cameras`
+    Cameras {
+        /// `--json`
+        json: bool,
+    },
     /// `schema`
     Schema,
     /// `config --explain`, with the flags `run` would get.
@@ -691,6 +696,7 @@ impl Matches {
             "models check" => Invocation::Models(ModelsArgs::Check(texts(path, words)?.pop())),
             "check" => Invocation::Check(CheckArgs { json: self.switch("json") }),
             _ if path.starts_with("faces ") => Invocation::Faces(self.faces_args(path, words)?),
+            "cameras" => Invocation::Cameras { json: self.switch("json") },
             "schema" => Invocation::Schema,
             "help" => {
                 let words = texts(path, words)?;

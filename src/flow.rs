@@ -3,7 +3,7 @@
 //! Loss happens in two declared places: the slot of a live camera, where a newer frame displaces an older one nobody has
 //! taken yet, and the crop queue. Both are counted. A file's slot is lossless: its reader waits.
 //!
-//! The slots of all cameras share one lock and are taken from by one consumer, oldest frame first, so that no camera starves
+//! The slots of all cameras share one lock and are taken from by one consumer, the one that waited longest first, so that no camera starves
 //! when the consumer is the bottleneck. It is built from a mutex and condition variables rather than from channels of length
 //! one: a producer that would have to keep a receiver to steal the old frame back could never notice that the consumer died.
 
@@ -25,7 +25,8 @@ pub enum Mode {
 
 struct Slot<T, N> {
     mode: Mode,
-    /// Place in the order of puts, capture time, frame.
+    /// Place in the order of puts, since when something waits here, frame. A frame that displaces another takes over its time:
+    /// else a fast camera, whose waiting frame is always young, would never have its turn beside slow ones.
     item: Option<(u64, MonoNs, T)>,
     /// Notes are never displaced; they keep their place among the frames.
     notes: VecDeque<(u64, MonoNs, N)>,
@@ -53,6 +54,8 @@ impl<T, N> Slot<T, N> {
 struct Shared<T, N> {
     slots: Vec<Slot<T, N>>,
     consumer_alive: bool,
+    /// What was taken last came from a file: a live camera is next, for their clocks cannot be compared.
+    file_had_its_turn: bool,
 }
 
 struct Inner<T, N> {
@@ -75,7 +78,7 @@ pub fn slots<T, N>(modes: &[Mode]) -> (Vec<Feeder<T, N>>, Taker<T, N>) {
     let slots =
         modes.iter().map(|&mode| Slot { mode, item: None, notes: VecDeque::new(), puts: 0, open: true }).collect();
     let inner = Arc::new(Inner {
-        shared: Mutex::new(Shared { slots, consumer_alive: true }),
+        shared: Mutex::new(Shared { slots, consumer_alive: true, file_had_its_turn: false }),
         arrived: Condvar::new(),
         taken: Condvar::new(),
     });
@@ -125,7 +128,8 @@ impl<T, N> Feeder<T, N> {
             let slot = &mut shared.slots[self.index];
             if slot.mode == Mode::Latest || slot.item.is_none() {
                 let place = slot.place();
-                let displaced = slot.item.replace((place, at, item)).map(|(_, _, old)| old);
+                let since = slot.item.as_ref().map_or(at, |(_, since, _)| *since);
+                let displaced = slot.item.replace((place, since, item)).map(|(_, _, old)| old);
                 drop(shared);
                 self.inner.arrived.notify_one();
                 return Ok(displaced);
@@ -161,7 +165,8 @@ pub struct Taker<T, N> {
 }
 
 impl<T, N> Taker<T, N> {
-    /// Takes the oldest waiting frame (ties: the lower camera id), waiting for one up to `patience`.
+    /// Takes from the slot that has waited longest (ties: the lower camera id), waiting for one up to `patience`. Files and live
+    /// cameras, whose clocks differ, take turns.
     ///
     /// As long as a lossless slot is open and empty, frames of other lossless slots wait for it: files are replayed in the
     /// order of stream time, whatever the threads do. Frames of live cameras never wait.
@@ -172,14 +177,14 @@ impl<T, N> Taker<T, N> {
             let waiting_for_file =
                 shared.slots.iter().any(|s| s.mode == Mode::Lossless && s.open && s.head().is_none());
             let ready = |s: &Slot<T, N>| s.mode == Mode::Latest || !waiting_for_file;
-            let oldest = shared
-                .slots
-                .iter()
-                .enumerate()
-                .filter(|(_, s)| ready(s))
-                .filter_map(|(i, s)| s.head().map(|(at, is_note)| (at, i, is_note)))
-                .min();
-            if let Some((_, index, is_note)) = oldest {
+            let oldest = |mode: Mode| {
+                let slots = shared.slots.iter().enumerate().filter(|(_, s)| s.mode == mode && ready(s));
+                slots.filter_map(|(i, s)| s.head().map(|(at, is_note)| (at, i, is_note))).min()
+            };
+            let (live, file) = (oldest(Mode::Latest), oldest(Mode::Lossless));
+            let next = if shared.file_had_its_turn { live.or(file) } else { file.or(live) };
+            if let Some((_, index, is_note)) = next {
+                shared.file_had_its_turn = shared.slots[index].mode == Mode::Lossless;
                 let camera = CameraId(index as u8);
                 let slot = &mut shared.slots[index];
                 if is_note {
@@ -332,6 +337,35 @@ mod tests {
         let _ = feeders[0].put(MonoNs(20), "late");
         let _ = feeders[1].put(MonoNs(10), "early");
         assert_eq!(taker.take(SOON), Taken::Item(CameraId(1), "early"));
+    }
+
+    #[test]
+    fn a_fast_camera_has_its_turn_beside_slow_ones() {
+        let (feeders, taker) = slots::<_, &str>(&[Mode::Latest, Mode::Latest]);
+        let _ = feeders[0].put(MonoNs(10), "fast");
+        let _ = feeders[1].put(MonoNs(11), "slow");
+        for at in 12..20 {
+            let _ = feeders[0].put(MonoNs(at), "fast");
+        }
+        assert_eq!(taker.take(SOON), Taken::Item(CameraId(0), "fast"));
+        let _ = feeders[0].put(MonoNs(20), "fast");
+        assert_eq!(taker.take(SOON), Taken::Item(CameraId(1), "slow"));
+    }
+
+    #[test]
+    fn a_file_and_a_camera_take_turns() {
+        let (feeders, taker) = slots::<_, &str>(&[Mode::Lossless, Mode::Latest]);
+        let mut order = Vec::new();
+        for turn in 0..6 {
+            if turn % 2 == 0 {
+                let _ = feeders[0].put(MonoNs(turn), "file");
+                let _ = feeders[1].put(MonoNs(1_000_000 + turn), "live");
+            }
+            if let Taken::Item(camera, _) = taker.take(SOON) {
+                order.push(camera.0);
+            }
+        }
+        assert_eq!(order, [0, 1, 0, 1, 0, 1]);
     }
 
     #[test]

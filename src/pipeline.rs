@@ -37,8 +37,8 @@ use crate::model::prep::LongSide;
 use crate::motion::{Kind, Motion, Verdict};
 use crate::scene::{Numbers, Visits};
 use crate::seal::Sealed;
-use crate::source::{self, FrameSource, Pulled};
-use crate::track::{Change, State, Track, Tracker};
+use crate::source::{self, CameraState, Change, FrameSource, Pulled};
+use crate::track::{self, State, Track, Tracker};
 use crate::watch::{self, Latencies};
 
 /// One camera, opened.
@@ -96,10 +96,22 @@ pub struct Outcome {
 
 /// Said by a capture thread about its camera.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Note {
-    Online(CameraReason),
-    Offline(CameraReason),
-    Degraded(CameraReason),
+struct Note {
+    change: Change,
+    reason: CameraReason,
+    attempt: u32,
+    retry_ms: u32,
+}
+
+impl Note {
+    /// About a source that is opened once.
+    fn plain(change: Change, reason: CameraReason) -> Self {
+        Self { change, reason, attempt: 1, retry_ms: 0 }
+    }
+
+    fn is_offline(&self) -> bool {
+        self.change == Change::Offline
+    }
 }
 
 /// A raw frame and when we got it.
@@ -123,7 +135,7 @@ enum Seen {
         size: Size,
         received: MonoNs,
         tracks: Vec<Track>,
-        changes: Vec<Change>,
+        changes: Vec<track::Change>,
     },
     Fault {
         stamp: Stamp,
@@ -259,7 +271,15 @@ fn capture(
     failed: &AtomicBool,
 ) {
     let mut last: Option<Stamp> = None;
+    // The driver's count at the last frame or broken frame; a stream that began anew counts anew.
+    let mut counted: Option<u64> = None;
+    let mut online = false;
     let mut spare = None;
+    let gap = |counted: &mut Option<u64>, stamp: &Stamp| {
+        let before = counted.replace(stamp.driver_seq).unwrap_or(stamp.driver_seq);
+        let gap = stamp.driver_seq.saturating_sub(before).saturating_sub(1);
+        ledger.driver_gaps.fetch_add(gap, Ordering::Relaxed);
+    };
     let reason = loop {
         if stop.load(Ordering::Acquire) {
             break CameraReason::Shutdown;
@@ -268,14 +288,11 @@ fn capture(
         match camera.source.next(buffer) {
             Ok(Pulled::Frame(raw)) => {
                 let stamp = raw.stamp;
-                match last {
-                    None if feeder.note(stamp.at, Note::Online(CameraReason::Started)).is_err() => return,
-                    None => {}
-                    Some(before) => {
-                        let gap = stamp.driver_seq.saturating_sub(before.driver_seq).saturating_sub(1);
-                        ledger.driver_gaps.fetch_add(gap, Ordering::Relaxed);
-                    }
+                if !online && feeder.note(stamp.at, Note::plain(Change::Online, CameraReason::Started)).is_err() {
+                    return;
                 }
+                online = true;
+                gap(&mut counted, &stamp);
                 last = Some(stamp);
                 Ledger::count(&ledger.captured);
                 match feeder.put(stamp.at, Captured { raw, received: watch::now() }) {
@@ -294,7 +311,22 @@ fn capture(
             Ok(Pulled::Skipped { buffer, stamp, .. }) => {
                 Ledger::count(&ledger.captured);
                 Ledger::count(&ledger.undecodable);
+                gap(&mut counted, &stamp);
                 last = Some(stamp).filter(|_| last.is_some());
+                spare = Some(buffer);
+            }
+            Ok(Pulled::State { buffer, state }) => {
+                if !state.words.is_empty() {
+                    complain(&camera.name, &state.words);
+                }
+                online = state.change != Change::Offline;
+                if !online {
+                    counted = None;
+                }
+                let CameraState { change, reason, attempt, retry_ms, .. } = state;
+                if feeder.note(watch::now(), Note { change, reason, attempt, retry_ms }).is_err() {
+                    return;
+                }
                 spare = Some(buffer);
             }
             Ok(Pulled::Quiet(buffer)) => spare = Some(buffer),
@@ -311,9 +343,13 @@ fn capture(
             }
         }
     };
-    let at = last.map_or_else(|| if camera.source.info().live { watch::now() } else { MonoNs(0) }, |s| s.at);
+    let at = match last {
+        _ if camera.source.info().live => watch::now(),
+        Some(stamp) => stamp.at,
+        None => MonoNs(0),
+    };
     // The consumer is gone: then nobody needs to be told.
-    let _ = feeder.note(at, Note::Offline(reason));
+    let _ = feeder.note(at, Note::plain(Change::Offline, reason));
 }
 
 /// One line for people. Whether somebody reads stderr must not matter.
@@ -342,6 +378,9 @@ fn scout(
             Taken::Nothing => {}
             Taken::Finished => return,
             Taken::Note(camera, at, note) => {
+                if note.is_offline() {
+                    broken_in_a_row[usize::from(camera.0)] = 0;
+                }
                 if to.send(Scouted::Note { camera, at, note }).is_err() {
                     return;
                 }
@@ -355,8 +394,10 @@ fn scout(
                 let _ = raw_free[index].try_send(raw.data);
                 let broken = &mut broken_in_a_row[index];
                 let note = match &decoded {
-                    Ok(()) if *broken >= DEGRADED_AFTER => Some(Note::Online(CameraReason::Recovered)),
-                    Err(_) if *broken + 1 == DEGRADED_AFTER => Some(Note::Degraded(CameraReason::Undecodable)),
+                    Ok(()) if *broken >= DEGRADED_AFTER => Some(Note::plain(Change::Online, CameraReason::Recovered)),
+                    Err(_) if *broken + 1 == DEGRADED_AFTER => {
+                        Some(Note::plain(Change::Degraded, CameraReason::Undecodable))
+                    }
                     _ => None,
                 };
                 *broken = if decoded.is_ok() { 0 } else { broken.saturating_add(1) };
@@ -429,7 +470,7 @@ impl Vision<'_> {
             let seen = match message {
                 Scouted::Note { camera, at, note } => {
                     let tracker = &mut self.eyes[usize::from(camera.0)].tracker;
-                    let tracks = if matches!(note, Note::Offline(_)) { tracker.finish() } else { Vec::new() };
+                    let tracks = if note.is_offline() { tracker.finish() } else { Vec::new() };
                     Seen::Note { camera, at, note, tracks }
                 }
                 Scouted::Frame { frame, received, kind, share, boxes } => {
@@ -659,10 +700,11 @@ impl Report<'_> {
                 result = say(to, camera, at, at, body);
             }
         };
-        let body = match note {
-            Note::Online(reason) => Body::CameraOnline { reason, attempt: 1 },
-            Note::Degraded(reason) => Body::CameraDegraded { reason, attempt: 1, retry_ms: 0 },
-            Note::Offline(reason) => {
+        let Note { change, reason, attempt, retry_ms } = note;
+        let body = match change {
+            Change::Online => Body::CameraOnline { reason, attempt },
+            Change::Degraded => Body::CameraDegraded { reason, attempt, retry_ms },
+            Change::Offline => {
                 let why = match reason {
                     CameraReason::Shutdown => LeftReason::Shutdown,
                     _ => LeftReason::CameraOffline,
@@ -671,7 +713,7 @@ impl Report<'_> {
                 view.face_visits.end(&view.face_tracker.finish(), why, &mut tell);
                 view.looked = FaceLook::new(self.person);
                 view.cases.clear();
-                Body::CameraOffline { reason, attempt: 1, retry_ms: 0 }
+                Body::CameraOffline { reason, attempt, retry_ms }
             }
         };
         tell(body);
@@ -688,7 +730,7 @@ impl Report<'_> {
         size: Size,
         received: MonoNs,
         tracks: &[Track],
-        changes: &[Change],
+        changes: &[track::Change],
         detections: &mut Vec<Detection>,
     ) -> Result<(), DoorClosed> {
         let view = &mut self.views[usize::from(stamp.camera.0)];
@@ -871,3 +913,6 @@ fn head_region(body: Box2<FramePx>, frame: Size) -> Option<Region> {
 fn say(to: &Sender<Message>, camera: CameraId, at: MonoNs, received: MonoNs, body: Body) -> Result<(), DoorClosed> {
     to.send(Message::Event(Event { camera: Some(camera), at, received, body })).map_err(|_| DoorClosed)
 }
+
+#[cfg(test)]
+mod tests;

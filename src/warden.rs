@@ -30,6 +30,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -325,14 +326,19 @@ fn beneath(holdings: &[Holding]) -> Vec<Beneath> {
             Holding::Files(paths) => {
                 let mut folders: Vec<_> = paths.iter().filter_map(|p| p.parent()).collect();
                 folders.dedup();
-                let here = std::path::Path::new(".");
+                let here = Path::new(".");
                 allowed.extend(
                     folders.into_iter().map(|f| Beneath::read(if f.as_os_str().is_empty() { here } else { f })),
                 );
             }
             // A camera that is plugged in again is a new node, so the rule is about the folder of nodes; what is no
             // camera is refused after it was opened, and handed to nobody.
-            Holding::Devices(_) => allowed.push(Beneath::devices(std::path::Path::new("/dev"))),
+            Holding::Devices(_) => {
+                allowed.push(Beneath::devices(Path::new("/dev")));
+                // What tells a camera from another.
+                let about = ["/sys/class/video4linux", "/sys/dev/char", "/sys/devices"];
+                allowed.extend(about.map(|p| Beneath::read(Path::new(p))));
+            }
         }
     }
     allowed

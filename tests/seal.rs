@@ -452,10 +452,11 @@ impl Recorded {
             let Some((pid, rest)) = line.split_once(' ') else { continue };
             let rest = rest.trim_start();
             // Threads are told by the result of the call that made them, whole or resumed.
-            if eyes.contains(pid) && (rest.starts_with("clone") || rest.starts_with("<... clone")) {
-                if let Some(tid) = rest.rsplit("= ").next().filter(|t| t.parse::<u32>().is_ok()) {
-                    eyes.insert(tid);
-                }
+            if eyes.contains(pid)
+                && (rest.starts_with("clone") || rest.starts_with("<... clone"))
+                && let Some(tid) = rest.rsplit("= ").next().filter(|t| t.parse::<u32>().is_ok())
+            {
+                eyes.insert(tid);
             }
             if rest.starts_with("seccomp(SECCOMP_SET_MODE_FILTER") {
                 *sealed.entry(pid).or_default() += 1;

@@ -497,7 +497,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let rows = rows(&scene, abi).map_err(system("starting an attempt"))?;
     let denied = rows.iter().all(|r| r.ok);
     let models = models::verdicts()?;
-    let cameras = camera::list();
+    let cameras = camera::list(camera::Wish::default().size);
     let models_ok = models.iter().all(|(_, verdict)| verdict.is_ok());
     let exit = match (denied, models_ok) {
         (false, _) => Exit::Seal,
@@ -517,9 +517,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
             .collect();
         let cameras: Vec<Value> = cameras
             .iter()
-            .map(|(path, c)| {
-                let problem = c.as_ref().err().map(ToString::to_string);
-                json!({"camera": path.to_string_lossy(), "ok": problem.is_none(), "problem": problem})
+            .map(|c| {
+                let problem = c.offer.as_ref().err().map(ToString::to_string);
+                json!({"camera": c.path.to_string_lossy(), "ok": problem.is_none(), "problem": problem})
             })
             .collect();
         let answer = json!({
@@ -533,9 +533,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
             let verdict = verdict.as_ref().map_or_else(ToString::to_string, |()| "keeps its card".to_owned());
             text.push_str(&format!("model     {name}: {verdict}\n"));
         }
-        for (path, camera) in &cameras {
-            let verdict = camera.as_ref().map_or_else(ToString::to_string, |c| format!("{} answers", c.card));
-            text.push_str(&format!("camera    {}: {}\n", path.display(), crate::decode::one_line(&verdict)));
+        for camera in &cameras {
+            let verdict = camera.offer.as_ref().map_or_else(ToString::to_string, |c| format!("{} answers", c.card));
+            text.push_str(&format!("camera    {}: {}\n", camera.path.display(), crate::decode::one_line(&verdict)));
         }
         if cameras.is_empty() {
             text.push_str("camera    none: /dev holds no video device\n");

@@ -3,6 +3,7 @@
 //! stdout is data, stderr is for people: one line for each thing that went wrong. `run` writes its events through
 //! [`crate::emit`]; the other commands print through `Printer`.
 
+mod cameras;
 mod check;
 mod detect;
 mod faces;
@@ -147,6 +148,7 @@ fn dispatch(invocation: Invocation, typed: &[OsString]) -> Result<Exit, Failure>
         Invocation::Models(args) => models::run(&args),
         Invocation::Check(args) => check::run(&args),
         Invocation::Faces(args) => faces::run(&args),
+        Invocation::Cameras { json } => cameras::run(json),
         Invocation::Schema => {
             let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
             text.push('\n');

@@ -181,8 +181,11 @@ fn check(name: Option<&str>) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// The name of a card's folder, and whether the card keeps its word.
+pub(super) type Verdict = (String, Result<(), ModelError>);
+
 /// Every card by its folder's name, and whether it keeps its word; for `porchlight check`.
-pub(super) fn verdicts() -> Result<Vec<(String, Result<(), ModelError>)>, Failure> {
+pub(super) fn verdicts() -> Result<Vec<Verdict>, Failure> {
     let folders = folders(None)?;
     let runtime = Runtime::load()?;
     let name = |dir: &Path| crate::cli::one_line(dir.file_name().unwrap_or(dir.as_os_str()));

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,10 +34,11 @@ use crate::pipeline::{self, Camera, Parts};
 use crate::seal::gate::Words;
 use crate::seal::{Opened, SealError, Wanted};
 use crate::source::camera::{self, CameraSource, Wish};
+use crate::source::opener::PathOpener;
 use crate::source::pace::Pace as Paced;
 use crate::source::replay::{self, Found};
 use crate::source::{FrameSource, SourceError};
-use crate::warden::desk::{Desk, Question};
+use crate::warden::desk::{Desk, FromWarden, Question};
 use crate::warden::{self, Bound, Holding};
 use crate::watch::Meter;
 
@@ -83,10 +85,10 @@ fn is_live(config: &Config, source: &SourceSpec) -> bool {
 /// What the gatekeeper may hand over, in the order of the cameras. What cannot be found is for the eye to complain about.
 fn holdings(config: &Config) -> Vec<Holding> {
     if config.cameras.is_empty() {
-        return vec![Holding::Devices(camera::nodes())];
+        return vec![Holding::Devices(camera::nodes().into_iter().map(PathOpener::new).collect())];
     }
     let one = |source: &SourceSpec| match source {
-        SourceSpec::Device(path) => Holding::Devices(vec![path.clone()]),
+        SourceSpec::Device(path) => Holding::Devices(vec![PathOpener::new(path)]),
         SourceSpec::Path(path) => Holding::Files(replay::pictures(&path.to_string_lossy()).unwrap_or_default()),
         SourceSpec::Stdin => Holding::Stdin,
         SourceSpec::Synth(_) => Holding::Nothing,
@@ -99,6 +101,7 @@ fn names(config: &Config) -> Words {
     let mut words = Words::default();
     words.name(env!("CARGO_PKG_VERSION"));
     words.hash(&config.sha256());
+    words.name(NO_FORMAT);
     for format in PixelFormat::ALL {
         words.name(format.name());
     }
@@ -129,10 +132,13 @@ fn names(config: &Config) -> Words {
     words
 }
 
+/// The format of a camera that is not there.
+const NO_FORMAT: &str = "unknown";
+
 /// The contract bounds names; a path may be longer, and its end says more than its beginning.
 const SOURCE_LENGTH: usize = 64;
 
-fn name_of_node(node: &std::path::Path) -> String {
+fn name_of_node(node: &Path) -> String {
     node.file_name().and_then(|n| n.to_str()).unwrap_or("camera").to_owned()
 }
 
@@ -146,6 +152,8 @@ struct Loaded {
     threads: usize,
     meter: Meter,
     found: Vec<Found>,
+    /// Where a camera is looked for when none is named.
+    nodes: Vec<PathBuf>,
     boot: u64,
 }
 
@@ -168,6 +176,8 @@ struct Ready {
     threads: usize,
     meter: Meter,
     found: Vec<Found>,
+    /// Where a camera is looked for when none is named.
+    nodes: Vec<PathBuf>,
     boot: u64,
 }
 
@@ -181,10 +191,23 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
     let confined = Opened::new(loaded, wanted).confine().map_err(seal_failure)?;
     let (sealed, ready) = confined.warm(warm)?.seal().map_err(seal_failure)?;
 
-    let Ready { config, objects, object_score, faces, identity, persons, models, labels, threads, meter, found, boot } =
-        ready;
+    let Ready {
+        config,
+        objects,
+        object_score,
+        faces,
+        identity,
+        persons,
+        models,
+        labels,
+        threads,
+        meter,
+        found,
+        nodes,
+        boot,
+    } = ready;
     let person_class = labels.id(PERSON);
-    let (cameras, hello_cameras) = open_all(&config, &labels, found, desk, &stop)?;
+    let (cameras, hello_cameras) = open_all(&config, &labels, (found, &nodes), desk, &stop)?;
     if stop.load(Ordering::Acquire) && cameras.is_empty() {
         return Ok(Exit::Done);
     }
@@ -266,7 +289,7 @@ fn load(args: &RunArgs) -> Result<Loaded, Failure> {
         .cameras
         .iter()
         .map(|c| match &c.source {
-            SourceSpec::Device(_) => Ok(Found::MadeUp),
+            SourceSpec::Device(path) => must_exist(path).map(|()| Found::MadeUp),
             other => replay::find(&other.to_string()),
         })
         .collect::<Result<_, _>>()
@@ -274,12 +297,26 @@ fn load(args: &RunArgs) -> Result<Loaded, Failure> {
     let replayed = !config.cameras.is_empty() && !config.cameras.iter().any(|c| c.source.is_live());
     let boot = if replayed && !after_death() { boot_of_replay(&config) } else { random_boot() };
     let threads = config.run.thread_count();
-    Ok(Loaded { config, runtime, objects, faces, known, threads, meter: Meter::open(), found, boot })
+    let nodes = if config.cameras.is_empty() { camera::nodes() } else { Vec::new() };
+    Ok(Loaded { config, runtime, objects, faces, known, threads, meter: Meter::open(), found, nodes, boot })
+}
+
+/// What is not there now may be plugged in later, if its name is one that devices have.
+fn must_exist(path: &Path) -> Result<(), SourceError> {
+    if path.starts_with("/dev/") || std::fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
+    Err(SourceError::Camera {
+        name: path.to_string_lossy().into_owned(),
+        doing: "open",
+        problem: "no such device; check the path: cameras are below /dev".to_owned(),
+        kind: crate::source::Kind::Unusable,
+    })
 }
 
 /// Sessions from memory, each run once.
 fn warm(loaded: Loaded) -> Result<Ready, Failure> {
-    let Loaded { config, runtime, objects, faces, known, threads, meter, found, boot } = loaded;
+    let Loaded { config, runtime, objects, faces, known, threads, meter, found, nodes, boot } = loaded;
     let mut labels = Labels::default();
     let mut models = Vec::new();
     let mut detector = |(card, weights): (Card, Vec<u8>), threads| {
@@ -305,7 +342,21 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
             (Some(Identity::new(embedder, &gallery, gate, votes, crate::watch::utc_ms())), persons)
         }
     };
-    Ok(Ready { config, objects, object_score, faces, identity, persons, models, labels, threads, meter, found, boot })
+    Ok(Ready {
+        config,
+        objects,
+        object_score,
+        faces,
+        identity,
+        persons,
+        models,
+        labels,
+        threads,
+        meter,
+        found,
+        nodes,
+        boot,
+    })
 }
 
 /// SIGINT and SIGTERM end the run in order; a second one at once.
@@ -327,16 +378,15 @@ fn source_failure(e: &SourceError) -> Failure {
 fn open_all(
     config: &Config,
     labels: &Labels,
-    found: Vec<Found>,
+    (found, nodes): (Vec<Found>, &[PathBuf]),
     desk: &Desk,
     stop: &Arc<AtomicBool>,
 ) -> Result<(Vec<Camera>, Vec<HelloCamera>), Failure> {
     let mut cameras = Vec::new();
     let mut hello = Vec::new();
     if config.cameras.is_empty() {
-        let wish = Wish::default();
-        let source = camera::first(CameraId(0), &wish, &Limits::default()).map_err(|e| source_failure(&e))?;
-        let name = name_of_node(std::path::Path::new(&source.info().name));
+        let source = first_camera(nodes, desk).map_err(|e| source_failure(&e))?;
+        let name = name_of_node(Path::new(&source.info().name));
         hello.push(describe(&name, source.info()));
         cameras.push(Camera { name, source: Box::new(source), wanted: None, faces: true, single: false });
     }
@@ -374,6 +424,24 @@ fn open_all(
     Ok((cameras, hello))
 }
 
+/// The first camera that answers, of the nodes that there were before the seal.
+fn first_camera(nodes: &[PathBuf], desk: &Desk) -> Result<CameraSource, SourceError> {
+    let mut tried = Vec::new();
+    for (item, node) in (0..).zip(nodes) {
+        let name = node.to_string_lossy().into_owned();
+        let opener = FromWarden { desk: desk.clone(), question: Question { camera: 0, item } };
+        let source =
+            CameraSource::with_opener(&name, Box::new(opener), CameraId(0), &Wish::default(), &Limits::default());
+        match source {
+            Ok(source) if source.agreed().is_some() => return Ok(source),
+            Ok(_) => tried.push((name, "it does not stream; `porchlight cameras` says more".to_owned())),
+            Err(SourceError::Camera { problem, .. }) => tried.push((name, problem)),
+            Err(error) => tried.push((name, error.to_string())),
+        }
+    }
+    Err(SourceError::NoCamera { tried })
+}
+
 fn open_one(
     config: &Config,
     camera: &CameraConfig,
@@ -389,8 +457,11 @@ fn open_one(
             format: camera.format.pixel_format(),
             size: camera.size.unwrap_or(defaults.size),
             fps: camera.fps.unwrap_or(defaults.fps),
+            ..defaults
         };
-        return Ok(Box::new(CameraSource::open(path, id, &wish, &limits)?));
+        let opener = FromWarden { desk: desk.clone(), question: Question { camera: id.0, item: 0 } };
+        let name = path.to_string_lossy();
+        return Ok(Box::new(CameraSource::with_opener(&name, Box::new(opener), id, &wish, &limits)?));
     }
     let asked = || stop.load(Ordering::Acquire);
     let options = replay::Options { fps: camera.fps, camera: id, limits, stop: &asked };
@@ -414,7 +485,8 @@ fn describe(name: &str, info: &crate::source::SourceInfo) -> HelloCamera {
         width: size.width.into(),
         height: size.height.into(),
         fps: info.fps,
-        format: info.format.name(),
+        // A camera that is not there yet.
+        format: if info.live && info.size.is_none() { NO_FORMAT } else { info.format.name() },
     }
 }
 

@@ -215,6 +215,15 @@ fn guarded<T>(codec: &str, run: impl FnOnce() -> Result<T, DecodeError>) -> Resu
         .unwrap_or_else(|_| Err(DecodeError::Codec { reason: format!("{codec} panicked (a bug in it)") }))
 }
 
+/// The least number of bytes that a frame of this format and size can have; `None` beyond the address space. `stride` 0: rows
+/// without padding.
+pub(crate) fn least_bytes(format: PixelFormat, size: Size, stride: usize) -> Option<usize> {
+    match format {
+        PixelFormat::Mjpg | PixelFormat::Still => Some(4),
+        _ => raw::least_bytes(format, size, stride),
+    }
+}
+
 /// A foreign message as one line without control characters.
 pub(crate) fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(300).collect()

@@ -63,6 +63,11 @@ impl Layout {
     }
 }
 
+/// The least number of bytes that a frame can have; `None` beyond the address space.
+pub(super) fn least_bytes(format: PixelFormat, size: Size, stride: usize) -> Option<usize> {
+    Layout::of(format, size, stride).wanted(size.height as usize)
+}
+
 pub(super) fn decode(raw: &RawFrame, limits: &Limits, into: &mut Frame) -> Result<(), DecodeError> {
     let format = raw.format;
     let size = raw.size.ok_or(DecodeError::NoSize { format })?;

@@ -61,6 +61,14 @@ words! {
         Unplugged = "unplugged",
         /// The device or file cannot be opened.
         OpenFailed = "open_failed",
+        /// It was never there so far.
+        Absent = "absent",
+        /// Another program uses the device.
+        Busy = "busy",
+        /// The USB bus has no room for its stream.
+        NoBandwidth = "no_bandwidth",
+        /// The driver changed size or format of a running stream.
+        FormatChanged = "format_changed",
         /// The device answers with errors.
         DeviceError = "device_error",
         /// No frame for longer than allowed.

@@ -199,6 +199,7 @@ impl<T> Warm<T> {
             None => Reached::OFF,
             Some(landlock) => {
                 prime();
+                first_thread();
                 enforce(Role::Eye, also)?;
                 let state = if landlock.missing.is_empty() { SealState::Full } else { SealState::Partial };
                 Reached { state, landlock_abi: landlock.abi, seccomp: true, missing: landlock.missing }
@@ -246,12 +247,20 @@ pub(crate) fn harden() -> Result<(), SealError> {
     Ok(())
 }
 
-/// Does once what is looked up or set up at its first use, with calls that the policies do not have: the page size and the
-/// clocks (from the kernel's auxiliary vector) and the C library's preparations for threads, which come with the first one.
+/// Looks up once what is looked up at its first use, with calls that the policies do not have: the page size and the clocks,
+/// from the kernel's auxiliary vector.
 pub(crate) fn prime() {
     let _ = rustix::param::page_size();
     let _ = (crate::watch::now(), crate::watch::utc_ms());
-    std::thread::scope(|scope| drop(scope.spawn(|| ())));
+}
+
+/// Starts a thread and waits for its end: with the first one the C library installs a signal handler, which no policy
+/// allows. Where models have threads of their own this has happened already.
+fn first_thread() {
+    std::thread::scope(|scope| {
+        // It does nothing that could fail.
+        let _ = scope.spawn(|| ()).join();
+    });
 }
 
 pub(crate) fn enforce(role: Role, also: Option<&'static policy::Rule>) -> Result<(), SealError> {

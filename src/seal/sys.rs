@@ -25,7 +25,7 @@ pub(crate) fn fork() -> io::Result<Forked> {
         return Err(io::Error::other(format!("fork with {threads} threads; wanted 1")));
     }
     // Needed: the warden's gatekeeper is this program as it stands, tables loaded; an exec would have to load them again.
-    // Sound: fork is unsound in a process with several threads, whose locks the child would inherit as they stand; there
+    // SAFETY: fork is unsound in a process with several threads, whose locks the child would inherit as they stand; there
     // is one thread, checked above, and it holds no lock here.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
@@ -41,8 +41,9 @@ pub(crate) fn fork() -> io::Result<Forked> {
 /// # Errors
 /// A kernel older than 5.9.
 pub(crate) fn close_inherited() -> io::Result<()> {
-    // Needed: no wrapper has close_range. Sound: it is called before anything was opened, so nobody owns a descriptor
-    // above 2 (the standard library holds none), and no memory is involved.
+    // Needed: no wrapper has close_range.
+    // SAFETY: it is called before anything was opened, so nobody owns a descriptor above 2 (the standard library holds
+    // none), and no memory is involved.
     match unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -51,15 +52,16 @@ pub(crate) fn close_inherited() -> io::Result<()> {
 
 /// The eye's line to the warden, which it was started with in the place of stdin.
 pub(crate) fn take_stdin() -> OwnedFd {
-    // Needed: there is no safe way to own descriptor 0. Sound: the eye is started with it and reads no stdin; closing it at
-    // the end of the process, which is what owning means, harms nobody.
+    // Needed: there is no safe way to own descriptor 0.
+    // SAFETY: the eye is started with it and reads no stdin; closing it at the end of the process, which is what owning
+    // means, harms nobody.
     unsafe { OwnedFd::from_raw_fd(0) }
 }
 
 /// Signals no longer reach this process, those excepted that cannot be held back.
 pub(crate) fn block_signals() -> io::Result<()> {
-    // Needed: the gatekeeper shares its parent's handlers and their pipe, and must not answer for it. Sound: both calls
-    // only fill and read a local set, valid from `sigfillset` on.
+    // Needed: the gatekeeper shares its parent's handlers and their pipe, and must not answer for it.
+    // SAFETY: both calls only fill and read a local set, valid from `sigfillset` on.
     let result = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
@@ -72,7 +74,8 @@ pub(crate) fn block_signals() -> io::Result<()> {
 ///
 /// Must be called while there is one thread: others could be reading.
 pub(crate) fn set_env(name: &str, value: &str) {
-    // Needed: ONNX Runtime's opt-out from telemetry is an environment variable and nothing else. Sound: setting is unsound
+    // Needed: ONNX Runtime's opt-out from telemetry is an environment variable and nothing else.
+    // SAFETY: setting is unsound
     // while another thread reads the environment; callers are the first lines of `main`.
     unsafe { std::env::set_var(name, value) }
 }
@@ -84,24 +87,12 @@ pub(crate) fn set_env(name: &str, value: &str) {
 /// The system's reason.
 pub(crate) fn attempt(number: i64, arguments: [usize; 6]) -> io::Result<i64> {
     let [a, b, c, d, e, f] = arguments;
-    // Needed: the point is to make calls that are forbidden. Sound: callers (src/command/check.rs) pass numbers, null
+    // Needed: the point is to make calls that are forbidden.
+    // SAFETY: callers (src/command/check.rs) pass numbers, null
     // pointers and pointers to buffers that live across the call and are as long as they say, and none of the calls they
     // make changes memory that Rust knows of.
     match unsafe { libc::syscall(number as libc::c_long, a, b, c, d, e, f) } {
         -1 => Err(io::Error::last_os_error()),
         n => Ok(n),
-    }
-}
-
-/// Keeps memory out of swap, as far as the limit allows.
-///
-/// # Errors
-/// The limit (RLIMIT_MEMLOCK) is reached.
-pub fn lock_memory(memory: &[u8]) -> io::Result<()> {
-    // Needed: keys and embeddings must not reach a disk. Sound: mlock reads and writes nothing of the memory, and the range
-    // is a live slice.
-    match unsafe { libc::mlock(memory.as_ptr().cast(), memory.len()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }

@@ -20,6 +20,7 @@ pub mod y4m;
 use std::io;
 
 use crate::decode::one_line;
+use crate::event::CameraReason;
 use crate::frame::{CameraId, MonoNs, PixelFormat, RawFrame, Stamp};
 use crate::geom::Size;
 
@@ -66,6 +67,13 @@ pub enum Pulled {
         /// What was wrong.
         reason: Skip,
     },
+    /// The camera changed its state. Cameras only: they never end, and no device makes them fail for good.
+    State {
+        /// The buffer, unused.
+        buffer: Vec<u8>,
+        /// How it is now.
+        state: CameraState,
+    },
     /// Nothing yet; ask again. (Live: no frame within the poll timeout. Stdin: nothing written. Paced: not due.)
     Quiet(Vec<u8>),
     /// No more frames, ever.
@@ -78,10 +86,37 @@ impl std::fmt::Debug for Pulled {
         match self {
             Self::Frame(raw) => write!(f, "Frame({raw:?})"),
             Self::Skipped { stamp, reason, .. } => write!(f, "Skipped({stamp:?}, {reason})"),
+            Self::State { state, .. } => write!(f, "{state:?}"),
             Self::Quiet(_) => f.write_str("Quiet"),
             Self::End => f.write_str("End"),
         }
     }
+}
+
+/// The state that a camera is in from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It delivers.
+    Online,
+    /// It does not.
+    Offline,
+    /// It delivers worse than it should.
+    Degraded,
+}
+
+/// A change of a camera's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraState {
+    /// What it is now.
+    pub change: Change,
+    /// Why.
+    pub reason: CameraReason,
+    /// Tries to open it since it last delivered; online: which of them succeeded.
+    pub attempt: u32,
+    /// When the next try will be made; 0 for none.
+    pub retry_ms: u32,
+    /// One line for people, on stderr; empty for nothing to say.
+    pub words: String,
 }
 
 /// Why something was skipped, for people.

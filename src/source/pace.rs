@@ -50,7 +50,7 @@ impl FrameSource for Pace {
         let due = match &pulled {
             Pulled::Frame(raw) => raw.stamp.at,
             Pulled::Skipped { stamp, .. } => stamp.at,
-            Pulled::Quiet(_) | Pulled::End => return Ok(pulled),
+            Pulled::Quiet(_) | Pulled::State { .. } | Pulled::End => return Ok(pulled),
         };
         let begun = *self.begun.get_or_insert_with(now);
         let left = due.0.saturating_sub(now().0.saturating_sub(begun.0));

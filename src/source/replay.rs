@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use super::input::Input;
 use super::mjpeg::MjpegSource;
-use super::opener::{Numbered, open_file};
 use super::synth::{self, Synth};
 use super::y4m::{self, Y4mSource};
 use super::{FrameSource, Pulled, Rate, Skip, SourceError, SourceInfo, Tally, Ticker};
@@ -184,6 +183,16 @@ impl Found {
             Self::File(path) => std::slice::from_ref(path),
         }
     }
+}
+
+/// Opens the files of a list that was made earlier, by their numbers from 0.
+pub type Numbered = Box<dyn FnMut(usize) -> std::io::Result<OwnedFd> + Send>;
+
+/// A file for reading, without waiting for a writer should it be a pipe.
+pub(crate) fn open_file(path: &Path) -> std::io::Result<OwnedFd> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    Ok(openat(CWD, path, flags, Mode::empty())?)
 }
 
 /// Finds out what a spec stands for, without opening a file.

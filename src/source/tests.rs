@@ -55,7 +55,7 @@ fn drain(source: &mut dyn FrameSource) -> Drained {
                 got.push(Err(reason.to_string()));
                 stamp
             }
-            Ok(Pulled::Quiet(back)) => {
+            Ok(Pulled::Quiet(back) | Pulled::State { buffer: back, .. }) => {
                 buffer = back;
                 continue;
             }

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -15,7 +16,7 @@ use rustix::net::{
     SendFlags,
 };
 
-use crate::source::opener::Opener;
+use crate::source::opener::{Opener, is_absent};
 
 /// Bytes of a message, either way.
 const LENGTH: usize = 8;
@@ -78,7 +79,11 @@ pub(super) fn answer(socket: BorrowedFd<'_>, opened: io::Result<BorrowedFd<'_>>)
     let mut control = SendAncillaryBuffer::new(&mut space);
     let errno = match &opened {
         Ok(_) => 0,
-        Err(e) => e.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
+        Err(e) => e.raw_os_error().unwrap_or(match e.kind() {
+            io::ErrorKind::NotFound => Errno::NOENT.raw_os_error(),
+            io::ErrorKind::InvalidInput => Errno::INVAL.raw_os_error(),
+            _ => Errno::IO.raw_os_error(),
+        }),
     };
     let fds = [*opened.as_ref().unwrap_or(&socket)];
     if opened.is_ok() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
@@ -141,6 +146,9 @@ impl Desk {
     }
 }
 
+/// How long a device that is not there is waited for.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// One thing, opened by the warden.
 #[derive(Clone, Debug)]
 pub struct FromWarden {
@@ -152,7 +160,14 @@ pub struct FromWarden {
 
 impl Opener for FromWarden {
     fn open(&mut self) -> io::Result<OwnedFd> {
-        self.desk.ask(self.question)
+        match self.desk.ask(self.question) {
+            Err(e) if is_absent(&e) => {
+                // The gatekeeper has other things to do than to wait for a device.
+                std::thread::sleep(PATIENCE);
+                self.desk.ask(self.question)
+            }
+            other => other,
+        }
     }
 }
 

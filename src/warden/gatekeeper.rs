@@ -17,10 +17,10 @@ use rustix::io::Errno;
 use super::desk::{self, Asked};
 use crate::event::{FaultReason, Part, VERSION};
 use crate::seal::gate::{Bucket, Gate, MAX_HELLO, Words};
-use crate::source::opener::{open_device, open_file};
+use crate::source::opener::PathOpener;
+use crate::source::replay::open_file;
 
 /// What one camera may be given.
-#[derive(Debug)]
 pub enum Holding {
     /// Made up: nothing.
     Nothing,
@@ -28,8 +28,8 @@ pub enum Holding {
     Stdin,
     /// Files, by number.
     Files(Vec<PathBuf>),
-    /// Device nodes, by number.
-    Devices(Vec<PathBuf>),
+    /// Device nodes, by number; each is followed to where it is plugged in again.
+    Devices(Vec<PathOpener>),
 }
 
 /// How much may pass.
@@ -83,7 +83,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Until the eye is gone, or nobody reads.
 pub(super) fn keep(post: Post) -> Ending {
     let now = Instant::now();
-    let Post { socket, events, words, holdings, names, bound, replaceable } = post;
+    let Post { socket, events, words, mut holdings, names, bound, replaceable } = post;
     let mut complaints =
         Complaints { from: Some(words), line: Vec::new(), left_out: 0, bucket: bucket(COMPLAINTS, now) };
     let mut lines = Lines {
@@ -97,7 +97,7 @@ pub(super) fn keep(post: Post) -> Ending {
     };
     let mut socket = Some(socket);
     let ending = loop {
-        match turn(&mut socket, &mut lines, &mut complaints, &holdings) {
+        match turn(&mut socket, &mut lines, &mut complaints, &mut holdings) {
             Ok(None) => {}
             Ok(Some(ending)) => break ending,
             Err(ending) => break ending,
@@ -119,7 +119,7 @@ fn turn(
     socket: &mut Option<OwnedFd>,
     lines: &mut Lines,
     complaints: &mut Complaints,
-    holdings: &[Holding],
+    holdings: &mut [Holding],
 ) -> Result<Option<Ending>, Ending> {
     lines.look()?;
     if lines.ended && lines.ready == 0 && complaints.from.is_none() {
@@ -176,10 +176,10 @@ fn turn(
 }
 
 /// One question and its answer; false when there will be no more.
-fn attend(socket: BorrowedFd<'_>, holdings: &[Holding]) -> Result<bool, Ending> {
+fn attend(socket: BorrowedFd<'_>, holdings: &mut [Holding]) -> Result<bool, Ending> {
     match desk::listen(socket) {
         Ok(Asked::Question(question)) => {
-            let opened = match holdings.get(usize::from(question.camera)) {
+            let opened = match holdings.get_mut(usize::from(question.camera)) {
                 // Handed over as it is; nobody reads it here.
                 Some(Holding::Stdin) => desk::answer(socket, Ok(rustix::stdio::stdin())),
                 Some(holding) => match open(question.item as usize, holding) {
@@ -203,7 +203,7 @@ fn attend(socket: BorrowedFd<'_>, holdings: &[Holding]) -> Result<bool, Ending> 
 /// Major number of V4L2 devices.
 const VIDEO: u32 = 81;
 
-fn open(item: usize, holding: &Holding) -> io::Result<OwnedFd> {
+fn open(item: usize, holding: &mut Holding) -> io::Result<OwnedFd> {
     let nothing = || io::Error::from(Errno::NOENT);
     match holding {
         Holding::Nothing | Holding::Stdin => Err(nothing()),
@@ -214,8 +214,9 @@ fn open(item: usize, holding: &Holding) -> io::Result<OwnedFd> {
                 _ => Err(io::Error::from(Errno::INVAL)),
             }
         }
-        Holding::Devices(paths) => {
-            let fd = open_device(paths.get(item).ok_or_else(nothing)?)?;
+        Holding::Devices(openers) => {
+            // Without waiting for what is not there: the eye does that, so that nobody else has to.
+            let fd = openers.get_mut(item).ok_or_else(nothing)?.try_once()?;
             let stat = rustix::fs::fstat(&fd)?;
             let video = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
                 && rustix::fs::major(stat.st_rdev) == VIDEO;

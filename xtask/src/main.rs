@@ -11,6 +11,7 @@ mod proc;
 mod python;
 mod samples;
 mod setup;
+mod vm;
 mod work;
 
 use fail::{Failure, Result};
@@ -43,6 +44,12 @@ const CHORES: &[Chore] = &[
         args: "[CARGO TEST OPTIONS]",
         help: "set up and run every test of the workspace",
         run: work::test,
+    },
+    Chore {
+        name: "vm",
+        args: "[--list] [--short] [--keep] [SCENARIO...]",
+        help: "the camera test bed: scenarios on kernel video devices, in QEMU",
+        run: vm::run,
     },
     Chore {
         name: "samples",

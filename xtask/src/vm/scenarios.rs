@@ -1,0 +1,339 @@
+//! The scenarios: a script for the guest and a judge of what it wrote down.
+
+use super::record::{Event, Record, Verdict, wanted};
+
+/// One scenario.
+pub(crate) struct Scenario {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// What it shows.
+    pub(crate) about: &'static str,
+    /// Among those that run before every change lands.
+    pub(crate) short: bool,
+    /// Seconds after which its script is killed.
+    pub(crate) patience: u32,
+    /// The script.
+    pub(crate) script: &'static str,
+    /// What must be true of the record.
+    pub(crate) judge: fn(&Record) -> Verdict,
+}
+
+macro_rules! script {
+    ($name:literal) => {
+        include_str!(concat!("../../vm/scenarios/", $name, ".sh"))
+    };
+}
+
+/// All of them, in the order they run.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "cameras",
+        about: "`porchlight cameras` with none, and with capture, output and loop-back nodes",
+        short: true,
+        patience: 60,
+        script: script!("cameras"),
+        judge: cameras,
+    },
+    Scenario {
+        name: "sizes",
+        about: "YUYV at three sizes, rates set by S_PARM",
+        short: true,
+        patience: 120,
+        script: script!("sizes"),
+        judge: sizes,
+    },
+    Scenario {
+        name: "stride",
+        about: "rows with padding: the same pixels as without",
+        short: true,
+        patience: 60,
+        script: script!("stride"),
+        judge: stride,
+    },
+    Scenario {
+        name: "loopback",
+        about: "known pictures as YUYV and MJPG: byte for byte, and the right track.* events of the real models",
+        short: true,
+        patience: 240,
+        script: script!("loopback"),
+        judge: loopback,
+    },
+    Scenario {
+        name: "corrupt",
+        about: "broken JPEG among whole ones: counted, and the stream goes on",
+        short: true,
+        patience: 90,
+        script: script!("corrupt"),
+        judge: corrupt,
+    },
+    Scenario {
+        name: "faults",
+        about: "error flags, STREAMON, REQBUFS and QBUF errors, fatal errors, drops, disconnect: recovered and accounted for",
+        short: true,
+        patience: 150,
+        script: script!("faults"),
+        judge: faults,
+    },
+    Scenario {
+        name: "absent",
+        about: "a camera that is not there at the start, and one that is in use",
+        short: true,
+        patience: 120,
+        script: script!("absent"),
+        judge: absent,
+    },
+    Scenario {
+        name: "stall",
+        about: "a camera that falls silent and wakes up",
+        short: true,
+        patience: 90,
+        script: script!("stall"),
+        judge: stall,
+    },
+    Scenario {
+        name: "unplug",
+        about: "a real unplug; back under another node while a stranger has the old one",
+        short: true,
+        patience: 120,
+        script: script!("unplug"),
+        judge: unplug,
+    },
+    Scenario {
+        name: "several",
+        about: "four cameras, one failing over and over",
+        short: true,
+        patience: 120,
+        script: script!("several"),
+        judge: several,
+    },
+    Scenario {
+        name: "storm10",
+        about: "10 times unplugged and replugged: nothing grows",
+        short: true,
+        patience: 120,
+        script: concat!("CYCLES=10\n", script!("storm")),
+        judge: |record| storm(record, 10),
+    },
+    Scenario {
+        name: "storm100",
+        about: "100 times unplugged and replugged: nothing grows",
+        short: false,
+        patience: 600,
+        script: concat!("CYCLES=100\n", script!("storm")),
+        judge: |record| storm(record, 100),
+    },
+];
+
+/// The contract's two seconds, for offline after an unplug and for frames after a replug.
+const PROMISED: f64 = 2.0;
+
+fn cameras(record: &Record) -> Verdict {
+    for id in ["none", "norun", "nopath"] {
+        record.exited(id, "4")?;
+        wanted(record.complaints(id).len() == 1, format!("{id}: one line, found {:?}", record.complaints(id)))?;
+    }
+    record.exited("text", "0")?;
+    record.exited("json", "0")?;
+    let text = record.text("text");
+    for word in ["/dev/video0  vivid (vivid, platform:vivid", "/dev/video10", "yuyv", "run takes"] {
+        wanted(text.contains(word), format!("{word:?} in: {text}"))?;
+    }
+    wanted(!text.contains("/dev/video1 "), format!("no output node in: {text}"))?;
+    let json = record.text("json");
+    for word in ["\"path\": \"/dev/video0\"", "\"driver\": \"vivid\"", "\"chosen\": {", "\"why\": "] {
+        wanted(json.contains(word), format!("{word:?} in: {json}"))?;
+    }
+    record.no_trouble()
+}
+
+fn sizes(record: &Record) -> Verdict {
+    for (id, width, height) in [("w320", 320, 180), ("w640", 640, 360), ("w1280", 1280, 720)] {
+        record.exited(id, "0")?;
+        record.sound(id)?;
+        let hello = record.of(id, "hello");
+        let hello = hello.first().ok_or("no hello")?;
+        wanted(hello.number("width")? == width && hello.number("height")? == height, hello.text)?;
+        wanted(hello.get("format") == Some("yuyv"), hello.text)?;
+        wanted(record.with(id, "camera.online", "started").len() == 1, "one camera.online started")?;
+        wanted(record.total(id, "front", "captured")? > 8, "more than 8 frames")?;
+        wanted(record.total(id, "front", "undecodable")? == 0, "no undecodable frame")?;
+    }
+    Ok(())
+}
+
+/// The values of `key=` in the `frame` lines of the tool `frames`.
+fn values<'a>(record: &'a Record, id: &str, key: &str) -> Vec<&'a str> {
+    let lines = record.0.iter().filter(|e| e.id == id && e.kind == "out");
+    lines.filter_map(|e| e.text.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='))).collect()
+}
+
+fn stride(record: &Record) -> Verdict {
+    record.exited("tight", "0")?;
+    record.exited("padded", "0")?;
+    let (tight, padded) = (values(record, "tight", "pixels"), values(record, "padded", "pixels"));
+    wanted(tight.len() == 3 && padded.len() == 3, format!("three frames each, found {tight:?} {padded:?}"))?;
+    wanted(tight.iter().chain(&padded).all(|hash| *hash == tight[0]), format!("one picture: {tight:?} {padded:?}"))?;
+    let strides = (values(record, "tight", "stride"), values(record, "padded", "stride"));
+    wanted(strides.0.contains(&"1280") && strides.1.contains(&"2048"), format!("strides {strides:?}"))?;
+    record.no_trouble()
+}
+
+fn loopback(record: &Record) -> Verdict {
+    for (id, known) in [("raw", "rawhash"), ("jpg", "jpghash")] {
+        record.exited(id, "0")?;
+        let truth = (values(record, known, "bytes"), values(record, known, "hash"), values(record, known, "pixels"));
+        let (bytes, hashes, pixels) =
+            (values(record, id, "bytes"), values(record, id, "hash"), values(record, id, "pixels"));
+        wanted(truth.0.len() == 1 && hashes.len() == 12, format!("{id}: one truth and 12 frames, found {hashes:?}"))?;
+        // The loop-back device hands its first reader a buffer as long as any, with stale bytes behind the picture.
+        let long = usize::from(bytes[0].parse::<u64>() > truth.0[0].parse::<u64>());
+        wanted(hashes[long..].iter().all(|hash| *hash == truth.1[0]), format!("{id}: {hashes:?}, fed {:?}", truth.1))?;
+        wanted(pixels.iter().all(|hash| *hash == truth.2[0]), format!("{id}: {pixels:?}, fed {:?}", truth.2))?;
+    }
+    for id in ["seeraw", "seejpg"] {
+        record.exited(id, "0")?;
+        record.sound(id)?;
+        let appeared = record.of(id, "track.appeared");
+        wanted(appeared.iter().all(|e| e.get("label") == Some("cat")), format!("{id}: cats only: {appeared:?}"))?;
+        wanted(appeared.len() == 1, format!("{id}: one cat, found {}", appeared.len()))?;
+    }
+    Ok(())
+}
+
+fn corrupt(record: &Record) -> Verdict {
+    record.exited("run", "0")?;
+    record.sound("run")?;
+    let (captured, broken) = (record.total("run", "front", "captured")?, record.total("run", "front", "undecodable")?);
+    let displaced = record.total("run", "front", "displaced")?;
+    // Three of seven are broken; what is displaced was never decoded.
+    let share = broken as f64 / (captured - displaced).max(1) as f64;
+    wanted(captured > 30 && (0.2..0.6).contains(&share), format!("{broken} broken of {}", captured - displaced))?;
+    wanted(record.with("run", "camera.offline", "shutdown").len() == 1, "offline at the end")?;
+    wanted(record.of("run", "camera.offline").len() == 1, "and only then")
+}
+
+fn faults(record: &Record) -> Verdict {
+    record.exited("run", "0")?;
+    record.sound("run")?;
+    let broken = record.total("run", "front", "undecodable")?;
+    wanted(broken == 3, format!("three frames with the error flag, found {broken}"))?;
+    wanted(record.total("run", "front", "driver_gaps")? > 10, "gaps where buffers were dropped")?;
+    let offline = record.of("run", "camera.offline");
+    let reasons: Vec<_> = offline.iter().filter_map(|e| e.get("reason")).collect();
+    let failures = reasons.iter().filter(|reason| **reason == "device_error").count();
+    wanted(failures >= 5, format!("five failures of the device, found {reasons:?}"))?;
+    wanted(reasons.contains(&"unplugged"), format!("one disconnect, found {reasons:?}"))?;
+    let online = record.with("run", "camera.online", "recovered");
+    wanted(online.len() == 6, format!("recovered six times, found {}", online.len()))?;
+    for off in &offline[..offline.len() - 1] {
+        let back = online.iter().find(|on| on.at > off.at).ok_or(format!("not back after {}", off.text))?;
+        wanted(back.at - off.at < PROMISED, format!("back after {:.2} s: {}", back.at - off.at, off.text))?;
+    }
+    record.exited("count", "0")?;
+    let numbers: Vec<u64> = values(record, "count", "driver").iter().filter_map(|n| n.parse().ok()).collect();
+    let gaps = numbers.windows(2).filter(|pair| pair[1] > pair[0] + 1).count();
+    wanted(numbers.len() == 40 && numbers.is_sorted() && gaps > 3, format!("40 counted frames with gaps: {numbers:?}"))
+}
+
+/// The first event behind a moment, and how long it took.
+fn after<'a>(events: &[Event<'a>], at: f64, what: &str) -> Result<(Event<'a>, f64), String> {
+    let found = events.iter().find(|event| event.at >= at).ok_or(format!("no {what} after {at} s"))?;
+    Ok((*found, found.at - at))
+}
+
+/// Each of these marks is followed by such an event in time.
+fn prompt(record: &Record, mark: &str, events: &[Event<'_>], what: &str) -> Verdict {
+    for (at, _) in record.marks(mark) {
+        let (_, took) = after(events, at, what)?;
+        wanted(took < PROMISED, format!("{what} {took:.2} s after {mark} at {at} s"))?;
+    }
+    Ok(())
+}
+
+fn absent(record: &Record) -> Verdict {
+    record.exited("run", "0")?;
+    record.sound("run")?;
+    wanted(record.with("run", "camera.offline", "absent").len() == 1, "offline absent, once")?;
+    let online = record.with("run", "camera.online", "started");
+    prompt(record, "plug", &online, "online")?;
+    record.exited("second", "0")?;
+    record.sound("second")?;
+    wanted(record.with("second", "camera.offline", "busy").len() == 1, "offline busy, once")?;
+    prompt(record, "free", &record.with("second", "camera.online", "started"), "online")
+}
+
+fn stall(record: &Record) -> Verdict {
+    record.exited("run", "0")?;
+    record.sound("run")?;
+    let stalled = record.with("run", "camera.offline", "stalled");
+    let (silent, _) = *record.marks("silent").first().ok_or("no mark")?;
+    let (_, took) = after(&stalled, silent, "stalled")?;
+    wanted(took < 4.0, format!("stalled after {took:.1} s"))?;
+    wanted(record.with("run", "camera.online", "recovered").len() == 1, "online again")
+}
+
+fn unplug(record: &Record) -> Verdict {
+    record.exited("run", "0")?;
+    record.sound("run")?;
+    prompt(record, "unplug", &record.with("run", "camera.offline", "unplugged"), "offline unplugged")?;
+    prompt(record, "plug", &record.with("run", "camera.online", "recovered"), "online recovered")?;
+    let nodes = record.marks("nodes");
+    wanted(nodes.len() == 2 && nodes[0].1 == "/dev/video0" && nodes[1].1 != nodes[0].1, format!("nodes {nodes:?}"))?;
+    flat(record, "before", "after")
+}
+
+/// Descriptors and threads are the same, memory within 10 %.
+fn flat(record: &Record, early: &str, late: &str) -> Verdict {
+    let use_of = |when: &str| -> Result<[u64; 3], String> {
+        let marks = record.marks(&format!("use run {when}"));
+        let (_, text) = marks.first().ok_or(format!("no use {when}"))?;
+        let number = |key: &str| {
+            let word = text.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+            word.and_then(|n| n.parse().ok()).ok_or(format!("no {key} in {text}"))
+        };
+        Ok([number("fds")?, number("threads")?, number("rss")?])
+    };
+    let (before, after) = (use_of(early)?, use_of(late)?);
+    let grown = after[2] as f64 > before[2] as f64 * 1.1;
+    wanted(before[..2] == after[..2] && !grown, format!("fds, threads, rss: {before:?} then {after:?}"))
+}
+
+fn several(record: &Record) -> Verdict {
+    record.exited("run", "0")?;
+    record.sound("run")?;
+    for event in record.of("run", "camera.offline") {
+        let (name, reason) = (event.get("camera"), event.get("reason"));
+        wanted(name == Some("c2") || reason == Some("shutdown"), format!("only c2 fails: {}", event.text))?;
+    }
+    let failures = record.with("run", "camera.offline", "device_error").len();
+    wanted(failures == 6, format!("six failures of c2, found {failures}"))?;
+    let mut done = Vec::new();
+    for name in ["c0", "c1", "c3"] {
+        done.push(record.total("run", name, "still")? + record.total("run", name, "inferred")?);
+    }
+    let (least, most) = (done.iter().min().copied().unwrap_or(0), done.iter().max().copied().unwrap_or(0));
+    wanted(least >= 5 && most <= 2 * least, format!("served evenly: {done:?}"))
+}
+
+fn storm(record: &Record, cycles: usize) -> Verdict {
+    record.exited("run", "0")?;
+    record.sound("run")?;
+    let online = record.with("run", "camera.online", "recovered");
+    wanted(online.len() == cycles, format!("{cycles} recoveries, found {}", online.len()))?;
+    prompt(record, "unplug", &record.with("run", "camera.offline", "unplugged"), "offline unplugged")?;
+    prompt(record, "plug", &online, "online recovered")?;
+    flat(record, "early", "late")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_judge_refuses_an_empty_record() {
+        for (place, scenario) in SCENARIOS.iter().enumerate() {
+            assert!(SCENARIOS[..place].iter().all(|other| other.name != scenario.name));
+            assert!((scenario.judge)(&Record::default()).is_err(), "{}", scenario.name);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+# What every scenario of the camera test bed may use. busybox sh.
+
+export PORCHLIGHT_MODELS=/models ORT_DYLIB_PATH=/lib/libonnxruntime.so
+
+mark() { guest mark "$@"; }
+
+# load MODULE [OPTIONS...]: with what it depends on.
+load() {
+    wanted=$1; shift
+    for m in $(cat "/lib/mods/$wanted.needs"); do
+        [ -d "/sys/module/$m" ] || insmod "/lib/mods/$m.ko"
+    done
+    insmod "/lib/mods/$wanted.ko" "$@"
+}
+
+# One emulated webcam, 640x480 and more, YUYV and more; controls that inject faults. More options may follow.
+vivid() { load vivid n_devs="${CAMERAS:-1}" node_types=0x1,0x1,0x1,0x1 num_inputs=1,1,1,1 input_types=0x0,0x0,0x0,0x0 "$@"; }
+
+# A device that shows what is written into it. loopback NUMBER...
+loopback() {
+    list=$(echo "$@" | tr ' ' ,)
+    load v4l2loopback devices=$# video_nr="$list" exclusive_caps=0,0,0,0 max_buffers=8
+}
+
+# start ID PROGRAM ARGS...: in the background; its outputs and how it ended go into the record.
+start() {
+    id=$1; shift
+    rm -f /tmp/$id.*
+    mkfifo /tmp/$id.o /tmp/$id.e
+    guest tag "$id" out /tmp/$id.out </tmp/$id.o >/dev/null 2>&1 &
+    guest tag "$id" err /tmp/$id.err </tmp/$id.e >/dev/null 2>&1 &
+    (
+        "$@" >/tmp/$id.o 2>/tmp/$id.e &
+        echo $! >/tmp/$id.pid
+        wait $!
+        echo $? >/tmp/$id.code
+    ) &
+    until [ -s /tmp/$id.pid ]; do usleep 10000; done
+}
+
+pid() { cat "/tmp/$1.pid"; }
+
+# ended ID SECONDS: waits for its end and notes the exit code.
+ended() {
+    n=$(($2 * 10))
+    while [ ! -s /tmp/$1.code ] && [ $n -gt 0 ]; do usleep 100000; n=$((n - 1)); done
+    if [ -s /tmp/$1.code ]; then usleep 200000; mark "exit $1 $(cat /tmp/$1.code)"
+    else mark "exit $1 hung"; kill -9 "$(pid $1)"; fi
+}
+
+# stop ID: SIGTERM, then waits.
+stop() { kill -TERM "$(pid $1)"; ended "$1" "${2:-30}"; }
+
+# lines ID PATTERN: how many lines of its stdout match.
+lines() { grep -c "$2" /tmp/$1.out 2>/dev/null; }
+
+# seen ID PATTERN [SECONDS [TIMES]]: waits until its stdout holds a line like that, that many times.
+seen() {
+    n=$((${3:-30} * 20))
+    while [ $n -gt 0 ]; do
+        [ "$(lines "$1" "$2")" -ge "${4:-1}" ] 2>/dev/null && return 0
+        [ -s /tmp/$1.code ] && { mark "gone $1 before $2"; return 1; }
+        usleep 50000; n=$((n - 1))
+    done
+    mark "missing $1 $2"
+    return 1
+}
+
+# use ID TEXT: what a process holds: descriptors, threads, resident kilobytes.
+use() {
+    p=$(pid "$1")
+    mark "use $1 $2 fds=$(ls /proc/$p/fd | wc -l) threads=$(ls /proc/$p/task | wc -l) rss=$(awk '/VmRSS/{print $2}' /proc/$p/status)"
+}
+
+# configure FILE [MODEL], then lines on stdin: with what all share. `quick` is a model that sees nothing, in 20 ms.
+configure() {
+    { cat; printf '[objects]\nmodel = "%s"\n[output]\nstats_every_s = 1\n' "${2:-quick}"; } >"$1"
+}
+
+# front [DEVICE]: /tmp/front.toml, with one small camera.
+front() {
+    configure /tmp/front.toml <<END
+[[camera]]
+name = "front"
+source = "${1:-/dev/video0}"
+size = [320, 180]
+fps = 15
+faces = false
+END
+}
+
+# The plug of the emulated webcam(s).
+unplug() { mark "unplug"; echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind; }
+plug() { mark "plug"; echo vivid.0 >/sys/bus/platform/drivers/vivid/bind; }
+
+# Leaves the machine as the next scenario wants to find it.
+clean_up() {
+    for p in /tmp/*.pid; do [ -e "$p" ] && kill -9 "$(cat "$p")" 2>/dev/null; done
+    killall guest 2>/dev/null
+    usleep 200000
+    rmmod vivid; rmmod v4l2loopback
+    rm -rf /tmp/*
+}
