@@ -7,4 +7,5 @@ mod detect;
 mod events;
 mod flow;
 mod house;
+mod scene;
 mod support;

@@ -12,8 +12,10 @@ use super::Failure;
 use crate::cli::{Pace, RunArgs};
 use crate::config::{CameraConfig, Config, SourceSpec};
 use crate::decode::Limits;
+use crate::detection::ClassId;
 use crate::emit::{Clock, Door, Ended, Hello, HelloCamera, HelloModel};
 use crate::event::line::Names;
+use crate::event::{LineNo, ZoneNo};
 use crate::exit::Exit;
 use crate::flow::Ledger;
 use crate::frame::{CameraId, PixelFormat};
@@ -22,6 +24,7 @@ use crate::model::card::{self, Card};
 use crate::model::detector::Detector;
 use crate::model::infer::Runtime;
 use crate::pipeline::{self, Camera, Parts};
+use crate::scene::places::{Line, Places, Zone};
 use crate::source::camera::{self, CameraSource, Wish};
 use crate::source::pace::Pace as Paced;
 use crate::source::{FrameSource, SourceError, replay};
@@ -74,11 +77,15 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let ledgers: Arc<[Ledger]> = cameras.iter().map(|_| Ledger::default()).collect();
     let door = Door {
         hello: Hello { models, config_sha256, cameras: hello_cameras },
-        names: Names::new(cameras.iter().map(|c| c.name.clone()).collect(), labels),
+        names: Names::new(cameras.iter().map(|c| c.name.clone()).collect(), labels).with_places(
+            config.cameras.iter().map(|c| c.zones.iter().map(|z| z.name.clone()).collect()).collect(),
+            config.cameras.iter().map(|c| c.lines.iter().map(|l| l.name.clone()).collect()).collect(),
+        ),
         clocks: live.iter().map(|&l| clock(l)).collect(),
         clock: clock(!all_replay),
         boot,
         deterministic: config.run.deterministic,
+        format: config.output.format,
         bytes_per_second: config.output.bytes_per_second.into(),
         ledgers,
         meter: Meter::open(),
@@ -141,29 +148,21 @@ fn open_all(
             .unwrap_or("camera")
             .to_owned();
         hello.push(describe(&name, source.info()));
-        cameras.push(Camera { name, source: Box::new(source), wanted: None, faces: true, single: false });
+        cameras.push(Camera {
+            name,
+            source: Box::new(source),
+            wanted: None,
+            faces: true,
+            single: false,
+            places: Places::default(),
+        });
     }
     for (index, camera) in config.cameras.iter().enumerate() {
         let id = CameraId(index as u8);
-        let wanted = match &camera.detect {
-            None => None,
-            Some(names) => Some(
-                names
-                    .iter()
-                    .map(|name| {
-                        labels.id(name).ok_or_else(|| {
-                            failure(
-                                Exit::Usage,
-                                format_args!(
-                                    "camera '{}': key 'detect': the model knows no label {name:?}: see `porchlight models info {}`",
-                                    camera.name, config.objects.model
-                                ),
-                            )
-                        })
-                    })
-                    .collect::<Result<Vec<_>, _>>()?,
-            ),
-        };
+        let known =
+            |key: &str, names: &Option<Vec<String>>| known_labels(labels, config, camera, key, names.as_deref());
+        let wanted = known("detect", &camera.detect)?;
+        let places = places(camera, known)?;
         let source = match open_one(config, camera, id, stop) {
             Ok(source) => source,
             Err(e) if e.kind() == crate::source::Kind::Stopped => return Ok((Vec::new(), Vec::new())),
@@ -174,9 +173,48 @@ fn open_all(
             SourceSpec::Path(path) => replay::pictures(&path.to_string_lossy()).is_ok_and(|p| p.len() == 1),
             _ => false,
         } && source.info().format == PixelFormat::Still;
-        cameras.push(Camera { name: camera.name.clone(), source, wanted, faces: camera.faces, single });
+        cameras.push(Camera { name: camera.name.clone(), source, wanted, faces: camera.faces, single, places });
     }
     Ok((cameras, hello))
+}
+
+/// The ids of labels, which the models must know.
+fn known_labels(
+    labels: &Labels,
+    config: &Config,
+    camera: &CameraConfig,
+    key: &str,
+    names: Option<&[String]>,
+) -> Result<Option<Vec<ClassId>>, Failure> {
+    let id = |name: &String| {
+        labels.id(name).ok_or_else(|| {
+            failure(
+                Exit::Usage,
+                format_args!(
+                    "camera '{}': key '{key}': the model knows no label {name:?}: see `porchlight models info {}`",
+                    camera.name, config.objects.model
+                ),
+            )
+        })
+    };
+    names.map(|names| names.iter().map(id).collect()).transpose()
+}
+
+/// A camera's zones and lines, their labels resolved.
+fn places(
+    camera: &CameraConfig,
+    known: impl Fn(&str, &Option<Vec<String>>) -> Result<Option<Vec<ClassId>>, Failure>,
+) -> Result<Places, Failure> {
+    let (mut zones, mut lines) = (Vec::new(), Vec::new());
+    for (no, zone) in (0u8..).zip(&camera.zones) {
+        let labels = known(&format!("zone.{}.labels", zone.name), &zone.labels)?;
+        zones.push(Zone { no: ZoneNo(no), points: zone.points.clone(), labels, dwell_ms: zone.dwell_ms });
+    }
+    for (no, line) in (0u8..).zip(&camera.lines) {
+        let labels = known(&format!("line.{}.labels", line.name), &line.labels)?;
+        lines.push(Line { no: LineNo(no), from: line.from, to: line.to, labels });
+    }
+    Ok(Places::new(zones, lines))
 }
 
 fn open_one(

@@ -28,7 +28,7 @@ use crate::detection::{ClassId, Score};
 use crate::geom::{Box2, Unit};
 use crate::labels::Labels;
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
 }
 
@@ -51,6 +51,8 @@ macro_rules! fields {
     )+};
 }
 
+pub(super) use fields;
+
 fields! {
     u64 => |v, out| write!(out, "{v}");
     u32 => |v, out| write!(out, "{v}");
@@ -63,6 +65,7 @@ fields! {
     };
     super::CameraReason => |v, out| write!(out, "\"{}\"", v.word());
     super::LeftReason => |v, out| write!(out, "\"{}\"", v.word());
+    super::Direction => |v, out| write!(out, "\"{}\"", v.word());
     super::DropCause => |v, out| write!(out, "\"{}\"", v.word());
     super::Part => |v, out| write!(out, "\"{}\"", v.word());
     super::FaultReason => |v, out| write!(out, "\"{}\"", v.word());
@@ -72,6 +75,7 @@ fields! {
     UtcMs => |v, out| write!(out, "\"{}\"", v);
     Hex64 => |v, out| write!(out, "\"{:016x}\"", v.0);
     Kind => |v, out| write!(out, "\"{}\"", v.0);
+    Words => |v, out| write!(out, "\"{}\"", v.0);
 }
 
 /// x, y, width and height in ten-thousandths steps, such that x + width and y + height stay within 1.
@@ -117,23 +121,58 @@ impl Kind {
     pub const fn of(body: &super::Body) -> Self {
         Self(body.kind())
     }
+
+    /// As printed.
+    pub const fn word(self) -> &'static str {
+        self.0
+    }
 }
+
+/// Words of a foreign format that never change: known when this was compiled, and free of what JSON escapes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words(pub(super) &'static str);
 
 /// A name out of a table that was filled before the first frame; see [`Names`].
 #[derive(Clone, Copy, Debug)]
 pub struct Named<'a>(&'a str);
+
+impl<'a> Named<'a> {
+    /// As the table has it.
+    pub(super) fn text(self) -> &'a str {
+        self.0
+    }
+}
 
 /// The tables that ids are resolved against. Filled from cards and configuration, then never changed.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     cameras: Vec<String>,
     labels: Labels,
+    zones: Vec<Vec<String>>,
+    lines: Vec<Vec<String>>,
 }
 
 impl Names {
     /// Camera names in the order of their ids, and the labels.
     pub fn new(cameras: Vec<String>, labels: Labels) -> Self {
-        Self { cameras, labels }
+        Self { cameras, labels, zones: Vec::new(), lines: Vec::new() }
+    }
+
+    /// Adds the names of each camera's zones, and of its lines, in the order of their numbers.
+    #[must_use]
+    pub fn with_places(mut self, zones: Vec<Vec<String>>, lines: Vec<Vec<String>>) -> Self {
+        (self.zones, self.lines) = (zones, lines);
+        self
+    }
+
+    /// The name of a camera's zone; empty for one that is not of this run.
+    pub fn zone(&self, camera: Option<crate::frame::CameraId>, zone: super::ZoneNo) -> Named<'_> {
+        Named(place(&self.zones, camera, zone.0))
+    }
+
+    /// The name of a camera's line; empty for one that is not of this run.
+    pub fn line(&self, camera: Option<crate::frame::CameraId>, line: super::LineNo) -> Named<'_> {
+        Named(place(&self.lines, camera, line.0))
     }
 
     /// The camera's name; empty for an id that is not of this run.
@@ -150,6 +189,11 @@ impl Names {
     pub fn cameras(&self) -> &[String] {
         &self.cameras
     }
+}
+
+fn place(names: &[Vec<String>], camera: Option<crate::frame::CameraId>, no: u8) -> &str {
+    let of_camera = camera.and_then(|c| names.get(usize::from(c.0)));
+    of_camera.and_then(|n| n.get(usize::from(no))).map_or("", String::as_str)
 }
 
 /// JSON text with everything escaped that must be.
@@ -229,6 +273,28 @@ impl Line {
             self.text.push('}');
         }
         self.text.push(']');
+        self
+    }
+
+    /// Appends a key and a list of values.
+    pub fn list(&mut self, key: &'static str, items: impl IntoIterator<Item = impl Field>) -> &mut Self {
+        self.key(key);
+        self.text.push('[');
+        for (i, item) in items.into_iter().enumerate() {
+            if i > 0 {
+                self.text.push(',');
+            }
+            item.put(&mut self.text);
+        }
+        self.text.push(']');
+        self
+    }
+
+    /// Appends a key and another line, which is not finished yet.
+    pub fn embed(&mut self, key: &'static str, inner: &Self) -> &mut Self {
+        self.key(key);
+        self.text.push_str(if inner.text.is_empty() { "{" } else { &inner.text });
+        self.text.push('}');
         self
     }
 

@@ -5,6 +5,7 @@
 //! closed by the sealed trait [`line::Field`]. [`schema`] declares the same shapes for consumers. This module may not import
 //! frames, faces or models.
 
+pub mod format;
 pub mod line;
 pub mod schema;
 
@@ -24,6 +25,14 @@ pub const MAX_CAMERAS: usize = 16;
 /// The `track` of events: counted from 1 over the whole run, unique in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrackNo(pub u32);
+
+/// A zone of the event's camera, in the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ZoneNo(pub u8);
+
+/// A line of the event's camera, in the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LineNo(pub u8);
 
 /// A closed set of words; the only text besides labels and names that an event can carry.
 macro_rules! words {
@@ -77,6 +86,16 @@ words! {
         CameraOffline = "camera_offline",
         /// The run ended.
         Shutdown = "shutdown",
+    }
+}
+
+words! {
+    /// Which way a line was crossed.
+    Direction {
+        /// From the left hand to the right of who stands at `from` and looks to `to`.
+        Forward = "forward",
+        /// The other way.
+        Backward = "backward",
     }
 }
 
@@ -189,6 +208,48 @@ pub enum Body {
         /// Why.
         reason: LeftReason,
     },
+    /// It came into a zone, or appeared in it.
+    ZoneEnter {
+        /// Which.
+        track: TrackNo,
+        /// What it is.
+        label: ClassId,
+        /// Of its camera.
+        zone: ZoneNo,
+    },
+    /// It went out of the zone, or left; exactly once for each enter.
+    ZoneExit {
+        /// Which.
+        track: TrackNo,
+        /// What it is.
+        label: ClassId,
+        /// Of its camera.
+        zone: ZoneNo,
+        /// From the first to the last time it was in there.
+        dwell_ms: u64,
+    },
+    /// It has stayed as long as was asked for; at most once for each enter.
+    ZoneDwell {
+        /// Which.
+        track: TrackNo,
+        /// What it is.
+        label: ClassId,
+        /// Of its camera.
+        zone: ZoneNo,
+        /// So far.
+        dwell_ms: u64,
+    },
+    /// It went across a line.
+    LineCrossed {
+        /// Which.
+        track: TrackNo,
+        /// What it is.
+        label: ClassId,
+        /// Of its camera.
+        line: LineNo,
+        /// Which way.
+        direction: Direction,
+    },
     /// Lines gave way to the output cap.
     Dropped {
         /// How many.
@@ -217,8 +278,30 @@ impl Body {
             Self::TrackAppeared { .. } => "track.appeared",
             Self::TrackUpdated { .. } => "track.updated",
             Self::TrackLeft { .. } => "track.left",
+            Self::ZoneEnter { .. } => "zone.enter",
+            Self::ZoneExit { .. } => "zone.exit",
+            Self::ZoneDwell { .. } => "zone.dwell",
+            Self::LineCrossed { .. } => "line.crossed",
             Self::Dropped { .. } => "dropped",
             Self::Fault { .. } => "fault",
+        }
+    }
+
+    /// The track it is about.
+    pub const fn track(&self) -> Option<TrackNo> {
+        match *self {
+            Self::TrackAppeared { track, .. }
+            | Self::TrackUpdated { track, .. }
+            | Self::TrackLeft { track, .. }
+            | Self::ZoneEnter { track, .. }
+            | Self::ZoneExit { track, .. }
+            | Self::ZoneDwell { track, .. }
+            | Self::LineCrossed { track, .. } => Some(track),
+            Self::CameraOnline { .. }
+            | Self::CameraOffline { .. }
+            | Self::CameraDegraded { .. }
+            | Self::Dropped { .. }
+            | Self::Fault { .. } => None,
         }
     }
 }
