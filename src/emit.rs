@@ -310,10 +310,10 @@ impl<W: Write> Writer<'_, W> {
                 }
             }
             // What is said of a track is said in the order of time: a waiting update gives way to what came after it.
-            (body, Some(camera)) => {
-                if body.track().is_some_and(|track| self.waiting.remove(&(camera, track)).is_some()) {
-                    self.given_way[usize::from(camera.0)] += 1;
-                }
+            (body, Some(camera))
+                if body.track().is_some_and(|track| self.waiting.remove(&(camera, track)).is_some()) =>
+            {
+                self.given_way[usize::from(camera.0)] += 1;
             }
             _ => {}
         }

@@ -89,10 +89,8 @@ impl Area {
         }
         (self.least, self.most) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 2]);
         for corner in &self.corners {
-            for k in 0..2 {
-                self.least[k] = self.least[k].min(corner[k]);
-                self.most[k] = self.most[k].max(corner[k]);
-            }
+            self.least = [self.least[0].min(corner[0]), self.least[1].min(corner[1])];
+            self.most = [self.most[0].max(corner[0]), self.most[1].max(corner[1])];
         }
         let doubled: f32 = self.edges().map(|(a, b)| a[0] * b[1] - a[1] * b[0]).sum();
         self.most_margin = 0.1 * (doubled.abs() / 2.0).sqrt();
@@ -105,7 +103,9 @@ impl Area {
 
     fn place(&self, p: [f32; 2], margin: f32) -> Where {
         let margin = margin.min(self.most_margin);
-        if (0..2).any(|k| p[k] < self.least[k] - margin || p[k] > self.most[k] + margin) {
+        if p.iter().zip(&self.least).any(|(v, least)| *v < least - margin)
+            || p.iter().zip(&self.most).any(|(v, most)| *v > most + margin)
+        {
             return Where::Outside;
         }
         let (mut inside, mut near) = (false, f32::INFINITY);
