@@ -269,6 +269,10 @@ pub enum Format {
     /// The contract's own.
     #[default]
     Native,
+    /// CloudEvents 1.0, structured JSON.
+    CloudEvents,
+    /// The messages of `frigate/events`.
+    Frigate,
 }
 
 impl Format {
@@ -277,8 +281,19 @@ impl Format {
     pub fn parse(word: &str) -> Result<Self, String> {
         match word {
             "native" => Ok(Self::Native),
-            "cloudevents" | "frigate" | "onvif" => Err(format!("format '{word}' is not built yet: wanted native")),
-            other => Err(format!("wanted native, found {other:?}")),
+            "cloudevents" => Ok(Self::CloudEvents),
+            "frigate" => Ok(Self::Frigate),
+            "onvif" => Err("format 'onvif' is not built yet: wanted native, cloudevents or frigate".into()),
+            other => Err(format!("wanted native, cloudevents or frigate, found {other:?}")),
+        }
+    }
+
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::CloudEvents => "cloudevents",
+            Self::Frigate => "frigate",
         }
     }
 }

@@ -167,6 +167,8 @@ pub struct LineConfig {
     pub from: [f32; 2],
     /// 0..=1 of the frame, elsewhere than `from`.
     pub to: [f32; 2],
+    /// Labels that count; `None`: all.
+    pub labels: Option<Vec<String>>,
 }
 
 /// `[objects]`
@@ -320,6 +322,7 @@ struct FileLine {
     name: Spanned<String>,
     from: Spanned<[f64; 2]>,
     to: Spanned<[f64; 2]>,
+    labels: Option<Spanned<Vec<String>>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -640,7 +643,8 @@ impl Resolver<'_> {
                     format_args!("{to:?}"),
                 );
             }
-            lines.push(LineConfig { name, from, to });
+            let labels = self.labels(&format!("{at}.labels"), line.labels.as_ref())?;
+            lines.push(LineConfig { name, from, to, labels });
         }
         Ok(lines)
     }
@@ -798,8 +802,7 @@ impl Config {
             }
             (None, None) => (Format::Native, Origin::Default),
         };
-        let Format::Native = format.0;
-        r.note("output.format", "native", format.1);
+        r.note("output.format", format.0.word(), format.1);
         let rate =
             r.count("output.bytes_per_second", file.output.bytes_per_second.as_ref(), Some(4096), (256, 1 << 20))?;
         let stats = r.count("output.stats_every_s", file.output.stats_every_s.as_ref(), Some(60), (1, 86_400))?;

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use crate::cli::Format;
+use crate::event::format::frigate::{NOMINAL, Told};
+use crate::event::format::{Head, cloudevents};
 use crate::event::line::{Hex64, Kind, Line, Names, Ratio, UtcMs};
 use crate::event::{Body, ByeReason, DropCause, Event, FaultReason, MAX_LINE, Part, Seccomp, TrackNo, VERSION, Way};
 use crate::flow::{Counts, Ledger};
@@ -122,6 +125,8 @@ pub struct Door {
     pub after_death: bool,
     /// Leaves `age_ms` out.
     pub deterministic: bool,
+    /// Whose words the lines are in.
+    pub format: Format,
     /// Bytes a second and camera that `track.updated` must fit in.
     pub bytes_per_second: u64,
     /// One per camera.
@@ -166,6 +171,10 @@ struct Writer<'a, W> {
     sealed: &'a Sealed,
     out: W,
     line: Line,
+    /// What a foreign format makes of it.
+    foreign: Line,
+    head: Head,
+    told: Told,
     seq: u64,
     bytes_out: u64,
     buckets: Vec<Bucket>,
@@ -194,6 +203,9 @@ pub fn run<W: Write>(
         sealed,
         out,
         line: Line::new(),
+        foreign: Line::new(),
+        head: Head { boot: door.boot, seq: 0, kind: Kind::HELLO, ts: UtcMs(0), camera: None, track: None },
+        told: Told::default(),
         seq: 0,
         bytes_out: 0,
         buckets: vec![Bucket { level: BURST, filled_at: MonoNs(0) }; cameras],
@@ -239,6 +251,7 @@ impl<W: Write> Writer<'_, W> {
     /// Header fields, in the contract's order.
     fn begin(&mut self, kind: Kind, ts: UtcMs, camera: Option<CameraId>) {
         let door = self.door;
+        self.head = Head { seq: self.seq, kind, ts, camera, track: None, ..self.head };
         self.line.clear();
         self.line
             .field("v", VERSION)
@@ -250,7 +263,16 @@ impl<W: Write> Writer<'_, W> {
     }
 
     fn write(&mut self) -> io::Result<usize> {
-        let bytes = self.line.finish();
+        let bytes = match self.door.format {
+            Format::Native => self.line.finish(),
+            Format::CloudEvents => {
+                cloudevents::wrap(&self.head, &self.door.names, &self.line, &mut self.foreign);
+                self.foreign.finish()
+            }
+            // What has no counterpart there has left the line empty.
+            Format::Frigate if self.foreign.is_empty() => return Ok(0),
+            Format::Frigate => self.foreign.finish(),
+        };
         self.out.write_all(bytes)?;
         self.out.flush()?;
         self.seq += 1;
@@ -308,8 +330,10 @@ impl<W: Write> Writer<'_, W> {
                     return Ok(());
                 }
             }
-            // A waiting update of a track that has left says nothing any more.
-            (Body::TrackLeft { track, .. }, Some(camera)) if self.waiting.remove(&(camera, track)).is_some() => {
+            // What is said of a track is said in the order of time: a waiting update gives way to what came after it.
+            (body, Some(camera))
+                if body.track().is_some_and(|track| self.waiting.remove(&(camera, track)).is_some()) =>
+            {
                 self.given_way[usize::from(camera.0)] += 1;
             }
             _ => {}
@@ -389,6 +413,23 @@ impl<W: Write> Writer<'_, W> {
             Body::IdentityRevoked { track, person, reason } => {
                 line.field("track", track).field("name", door.names.person(person)).field("reason", reason);
             }
+            Body::ZoneEnter { track, label, zone } => {
+                line.field("track", track)
+                    .field("label", door.names.label(label))
+                    .field("zone", door.names.zone(event.camera, zone));
+            }
+            Body::ZoneExit { track, label, zone, dwell_ms } | Body::ZoneDwell { track, label, zone, dwell_ms } => {
+                line.field("track", track)
+                    .field("label", door.names.label(label))
+                    .field("zone", door.names.zone(event.camera, zone))
+                    .field("dwell_ms", dwell_ms);
+            }
+            Body::LineCrossed { track, label, line: crossed, direction } => {
+                line.field("track", track)
+                    .field("label", door.names.label(label))
+                    .field("line", door.names.line(event.camera, crossed))
+                    .field("direction", direction);
+            }
             Body::Dropped { count, cause } => {
                 line.field("count", count).field("cause", cause);
             }
@@ -399,7 +440,15 @@ impl<W: Write> Writer<'_, W> {
         if let (true, Some(age)) = (aged, age) {
             line.field("age_ms", age);
         }
+        self.head.track = event.body.track();
+        if door.format == Format::Frigate {
+            let camera = event.camera.and_then(|c| door.hello.cameras.get(usize::from(c.0)));
+            let side = |v: u64| u32::try_from(v).ok().filter(|v| *v > 0);
+            let size = camera.and_then(|c| Some((side(c.width)?, side(c.height)?))).unwrap_or(NOMINAL);
+            self.told.tell(&event, door.boot, self.head.ts, size, &door.names, &mut self.foreign);
+        }
         let bytes = self.write()? as u64;
+        self.foreign.clear();
         if let Some(bucket) = event.camera.and_then(|c| self.buckets.get_mut(usize::from(c.0))) {
             bucket.level = bucket.level.saturating_sub(bytes);
         }

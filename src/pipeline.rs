@@ -35,6 +35,7 @@ use crate::geom::{Box2, FramePx, Region, Size};
 use crate::model::detector::Detector;
 use crate::model::prep::LongSide;
 use crate::motion::{Kind, Motion, Verdict};
+use crate::scene::places::Places;
 use crate::scene::{Numbers, Visits};
 use crate::seal::Sealed;
 use crate::source::{self, CameraState, Change, FrameSource, Pulled};
@@ -53,6 +54,8 @@ pub struct Camera {
     pub faces: bool,
     /// The source is one picture: there will be no second look, so the first one counts.
     pub single: bool,
+    /// Its zones and lines.
+    pub places: Places,
 }
 
 /// Everything a run needs, loaded and warm.
@@ -182,7 +185,12 @@ pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: 
 
     let wants: Vec<Wants> = cameras
         .iter()
-        .map(|c| Wants { classes: c.wanted.clone(), faces: c.faces && faces.is_some(), single: c.single })
+        .map(|c| Wants {
+            classes: c.wanted.clone(),
+            faces: c.faces && faces.is_some(),
+            single: c.single,
+            places: c.places.clone(),
+        })
         .collect();
     let vision = Vision {
         detector: objects,
@@ -259,6 +267,7 @@ struct Wants {
     classes: Option<Vec<ClassId>>,
     faces: bool,
     single: bool,
+    places: Places,
 }
 
 /// Drains one source. Never decodes; waits only for a file's slot.
@@ -577,9 +586,9 @@ impl View {
         };
         Self {
             wants_faces: wants.faces,
-            visits: Visits::new(crate::scene::Settings::default()),
+            visits: Visits::new(crate::scene::Settings::default(), wants.places.clone()),
             face_tracker: Tracker::new(patient),
-            face_visits: Visits::new(crate::scene::Settings::default()),
+            face_visits: Visits::new(crate::scene::Settings::default(), wants.places.for_faces()),
             looked: FaceLook::new(person),
             cases: Cases::new(if wants.single { votes.single() } else { votes }),
         }
@@ -673,6 +682,18 @@ impl Report<'_> {
                     self.latencies.add(Duration::from_nanos(watch::now().0.saturating_sub(received.0)));
                 }
             }
+        }
+        // Cameras end their visits when they go offline. A stage that died could not say so; a visit still has its end.
+        for (index, view) in self.views.iter_mut().enumerate() {
+            let (camera, at, mut result) = (CameraId(index as u8), self.newest, Ok(()));
+            let mut tell = |body| {
+                if result.is_ok() {
+                    result = say(to, camera, at, at, body);
+                }
+            };
+            view.visits.end(&[], LeftReason::Shutdown, &mut tell);
+            view.face_visits.end(&[], LeftReason::Shutdown, &mut tell);
+            result?;
         }
         let reason = if self.model_failed.load(Ordering::Acquire) {
             ByeReason::Fault

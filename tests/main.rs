@@ -8,6 +8,7 @@ mod events;
 mod faces;
 mod flow;
 mod house;
+mod scene;
 mod seal;
 mod sources;
 mod support;

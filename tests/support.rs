@@ -125,12 +125,24 @@ impl Stream {
         assert_eq!(self.of("bye").count(), 1);
     }
 
-    /// Each appeared has its one left and nothing speaks of a track outside its visit; the ledger adds up.
+    /// Each appeared has its one left, each enter its one exit before that, and nothing speaks of a track outside its visit;
+    /// what is said of a track is said in the order of time; the ledger adds up.
     fn is_balanced(&self) {
         let (mut open, mut named) = (BTreeMap::new(), BTreeMap::new());
         let mut seen = std::collections::BTreeSet::new();
+        let (mut inside, mut times) = (BTreeMap::new(), BTreeMap::new());
         for line in &self.lines {
             let Some(track) = line["track"].as_u64() else { continue };
+            let before = times.insert(track, ms(line)).unwrap_or(i64::MIN);
+            assert!(before <= ms(line), "earlier than what was said before: {line}");
+            let zone = || (track, line["zone"].as_str().expect("a name").to_owned());
+            match line["type"].as_str() {
+                Some("zone.enter") => assert!(inside.insert(zone(), false).is_none(), "entered twice: {line}"),
+                Some("zone.dwell") => assert_eq!(inside.insert(zone(), true), Some(false), "{line}"),
+                Some("zone.exit") => assert!(inside.remove(&zone()).is_some(), "never entered: {line}"),
+                Some("track.left") => assert!(!inside.keys().any(|(t, _)| *t == track), "left without exits: {line}"),
+                _ => {}
+            }
             match line["type"].as_str() {
                 Some("track.appeared") => {
                     assert!(seen.insert(track), "track {track} appeared twice");
@@ -151,6 +163,7 @@ impl Stream {
             }
         }
         assert!(open.is_empty(), "never left: {open:?}");
+        assert!(inside.is_empty(), "never exited: {inside:?}");
         for camera in self.lines[self.lines.len() - 1]["totals"]["cameras"].as_array().expect("a list") {
             let n = |key: &str| camera[key].as_u64().expect("a count");
             let fates = n("displaced") + n("undecodable") + n("still") + n("inferred") + n("failed");

@@ -12,11 +12,13 @@ use std::time::Duration;
 use sha2::Digest;
 
 use super::Failure;
-use crate::cli::{Pace, RunArgs};
+use crate::cli::{Format, Pace, RunArgs};
 use crate::config::{CameraConfig, Config, SourceSpec};
 use crate::decode::Limits;
+use crate::detection::ClassId;
 use crate::emit::{Clock, Door, Ended, Hello, HelloCamera, HelloModel};
 use crate::event::line::Names;
+use crate::event::{LineNo, ZoneNo};
 use crate::exit::Exit;
 use crate::face::embed::Embedder;
 use crate::face::gallery::Gallery;
@@ -31,6 +33,7 @@ use crate::model::card::{self, Card};
 use crate::model::detector::Detector;
 use crate::model::infer::Runtime;
 use crate::pipeline::{self, Camera, Parts};
+use crate::scene::places::{Line, Places, Zone};
 use crate::seal::gate::Words;
 use crate::seal::{Opened, SealError, Wanted};
 use crate::source::camera::{self, CameraSource, Wish};
@@ -50,6 +53,13 @@ fn failure(exit: Exit, line: impl std::fmt::Display) -> Failure {
 pub(super) fn run(args: &RunArgs, typed: &[OsString]) -> Result<Exit, Failure> {
     let config = Config::load(args)?;
     let wanted = wanted(&config);
+    if wanted == Wanted::Seal && config.output.format != Format::Native {
+        // The gate that bounds what a sealed eye can say knows the native grammar only.
+        return Err(failure(
+            Exit::Usage,
+            "output format: only native lines pass the seal's gate so far: convert them behind it, or accept --no-seal",
+        ));
+    }
     if wanted == Wanted::Nothing {
         super::complain("warning: --no-seal: nothing keeps this run's pixels from being sent or stored");
     }
@@ -218,12 +228,16 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
     let ledgers: Arc<[Ledger]> = cameras.iter().map(|_| Ledger::default()).collect();
     let door = Door {
         hello: Hello { models, config_sha256: config.sha256(), cameras: hello_cameras },
-        names: Names::new(cameras.iter().map(|c| c.name.clone()).collect(), labels).with_persons(persons),
+        names: Names::new(cameras.iter().map(|c| c.name.clone()).collect(), labels).with_persons(persons).with_places(
+            config.cameras.iter().map(|c| c.zones.iter().map(|z| z.name.clone()).collect()).collect(),
+            config.cameras.iter().map(|c| c.lines.iter().map(|l| l.name.clone()).collect()).collect(),
+        ),
         clocks: live.iter().map(|&l| clock(l)).collect(),
         clock: clock(!all_replay),
         boot,
         after_death: after_death(),
         deterministic: config.run.deterministic,
+        format: config.output.format,
         bytes_per_second: config.output.bytes_per_second.into(),
         ledgers,
         meter,
@@ -388,29 +402,21 @@ fn open_all(
         let source = first_camera(nodes, desk).map_err(|e| source_failure(&e))?;
         let name = name_of_node(Path::new(&source.info().name));
         hello.push(describe(&name, source.info()));
-        cameras.push(Camera { name, source: Box::new(source), wanted: None, faces: true, single: false });
+        cameras.push(Camera {
+            name,
+            source: Box::new(source),
+            wanted: None,
+            faces: true,
+            single: false,
+            places: Places::default(),
+        });
     }
     for (index, (camera, found)) in config.cameras.iter().zip(found).enumerate() {
         let id = CameraId(index as u8);
-        let wanted = match &camera.detect {
-            None => None,
-            Some(names) => Some(
-                names
-                    .iter()
-                    .map(|name| {
-                        labels.id(name).ok_or_else(|| {
-                            failure(
-                                Exit::Usage,
-                                format_args!(
-                                    "camera '{}': key 'detect': the model knows no label {name:?}: see `porchlight models info {}`",
-                                    camera.name, config.objects.model
-                                ),
-                            )
-                        })
-                    })
-                    .collect::<Result<Vec<_>, _>>()?,
-            ),
-        };
+        let known =
+            |key: &str, names: &Option<Vec<String>>| known_labels(labels, config, camera, key, names.as_deref());
+        let wanted = known("detect", &camera.detect)?;
+        let places = places(camera, known)?;
         let one_picture = found.paths().len() == 1;
         let source = match open_one(config, camera, found, id, desk, stop) {
             Ok(source) => source,
@@ -419,7 +425,7 @@ fn open_all(
         };
         hello.push(describe(&camera.name, source.info()));
         let single = one_picture && source.info().format == PixelFormat::Still;
-        cameras.push(Camera { name: camera.name.clone(), source, wanted, faces: camera.faces, single });
+        cameras.push(Camera { name: camera.name.clone(), source, wanted, faces: camera.faces, single, places });
     }
     Ok((cameras, hello))
 }
@@ -440,6 +446,45 @@ fn first_camera(nodes: &[PathBuf], desk: &Desk) -> Result<CameraSource, SourceEr
         }
     }
     Err(SourceError::NoCamera { tried })
+}
+
+/// The ids of labels, which the models must know.
+fn known_labels(
+    labels: &Labels,
+    config: &Config,
+    camera: &CameraConfig,
+    key: &str,
+    names: Option<&[String]>,
+) -> Result<Option<Vec<ClassId>>, Failure> {
+    let id = |name: &String| {
+        labels.id(name).ok_or_else(|| {
+            failure(
+                Exit::Usage,
+                format_args!(
+                    "camera '{}': key '{key}': the model knows no label {name:?}: see `porchlight models info {}`",
+                    camera.name, config.objects.model
+                ),
+            )
+        })
+    };
+    names.map(|names| names.iter().map(id).collect()).transpose()
+}
+
+/// A camera's zones and lines, their labels resolved.
+fn places(
+    camera: &CameraConfig,
+    known: impl Fn(&str, &Option<Vec<String>>) -> Result<Option<Vec<ClassId>>, Failure>,
+) -> Result<Places, Failure> {
+    let (mut zones, mut lines) = (Vec::new(), Vec::new());
+    for (no, zone) in (0u8..).zip(&camera.zones) {
+        let labels = known(&format!("zone.{}.labels", zone.name), &zone.labels)?;
+        zones.push(Zone { no: ZoneNo(no), points: zone.points.clone(), labels, dwell_ms: zone.dwell_ms });
+    }
+    for (no, line) in (0u8..).zip(&camera.lines) {
+        let labels = known(&format!("line.{}.labels", line.name), &line.labels)?;
+        lines.push(Line { no: LineNo(no), from: line.from, to: line.to, labels });
+    }
+    Ok(Places::new(zones, lines))
 }
 
 fn open_one(

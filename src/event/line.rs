@@ -28,7 +28,7 @@ use crate::detection::{ClassId, Score};
 use crate::geom::{Box2, Unit};
 use crate::labels::Labels;
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
 }
 
@@ -51,6 +51,8 @@ macro_rules! fields {
     )+};
 }
 
+pub(super) use fields;
+
 fields! {
     u64 => |v, out| write!(out, "{v}");
     u32 => |v, out| write!(out, "{v}");
@@ -64,6 +66,7 @@ fields! {
     super::CameraReason => |v, out| write!(out, "\"{}\"", v.word());
     super::LeftReason => |v, out| write!(out, "\"{}\"", v.word());
     super::RevokedReason => |v, out| write!(out, "\"{}\"", v.word());
+    super::Direction => |v, out| write!(out, "\"{}\"", v.word());
     super::DropCause => |v, out| write!(out, "\"{}\"", v.word());
     super::Part => |v, out| write!(out, "\"{}\"", v.word());
     super::FaultReason => |v, out| write!(out, "\"{}\"", v.word());
@@ -77,6 +80,7 @@ fields! {
     UtcMs => |v, out| write!(out, "\"{}\"", v);
     Hex64 => |v, out| write!(out, "\"{:016x}\"", v.0);
     Kind => |v, out| write!(out, "\"{}\"", v.0);
+    Words => |v, out| write!(out, "\"{}\"", v.0);
 }
 
 /// x, y, width and height in ten-thousandths steps, such that x + width and y + height stay within 1.
@@ -122,11 +126,27 @@ impl Kind {
     pub const fn of(body: &super::Body) -> Self {
         Self(body.kind())
     }
+
+    /// As printed.
+    pub const fn word(self) -> &'static str {
+        self.0
+    }
 }
+
+/// Words of a foreign format that never change: known when this was compiled, and free of what JSON escapes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words(pub(super) &'static str);
 
 /// A name out of a table that was filled before the first frame; see [`Names`].
 #[derive(Clone, Copy, Debug)]
 pub struct Named<'a>(&'a str);
+
+impl<'a> Named<'a> {
+    /// As the table has it.
+    pub(super) fn text(self) -> &'a str {
+        self.0
+    }
+}
 
 /// The tables that ids are resolved against. Filled from cards and configuration, then never changed.
 #[derive(Clone, Debug, Default)]
@@ -134,12 +154,14 @@ pub struct Names {
     cameras: Vec<String>,
     labels: Labels,
     persons: Vec<String>,
+    zones: Vec<Vec<String>>,
+    lines: Vec<Vec<String>>,
 }
 
 impl Names {
     /// Camera names in the order of their ids, and the labels.
     pub fn new(cameras: Vec<String>, labels: Labels) -> Self {
-        Self { cameras, labels, persons: Vec::new() }
+        Self { cameras, labels, persons: Vec::new(), zones: Vec::new(), lines: Vec::new() }
     }
 
     /// With the names of the gallery, in its order.
@@ -151,6 +173,23 @@ impl Names {
     /// The person's name, as enrolled; empty for an id that is not of this run.
     pub fn person(&self, id: super::PersonNo) -> Named<'_> {
         Named(self.persons.get(id.0 as usize).map_or("", String::as_str))
+    }
+
+    /// Adds the names of each camera's zones, and of its lines, in the order of their numbers.
+    #[must_use]
+    pub fn with_places(mut self, zones: Vec<Vec<String>>, lines: Vec<Vec<String>>) -> Self {
+        (self.zones, self.lines) = (zones, lines);
+        self
+    }
+
+    /// The name of a camera's zone; empty for one that is not of this run.
+    pub fn zone(&self, camera: Option<crate::frame::CameraId>, zone: super::ZoneNo) -> Named<'_> {
+        Named(place(&self.zones, camera, zone.0))
+    }
+
+    /// The name of a camera's line; empty for one that is not of this run.
+    pub fn line(&self, camera: Option<crate::frame::CameraId>, line: super::LineNo) -> Named<'_> {
+        Named(place(&self.lines, camera, line.0))
     }
 
     /// The camera's name; empty for an id that is not of this run.
@@ -167,6 +206,11 @@ impl Names {
     pub fn cameras(&self) -> &[String] {
         &self.cameras
     }
+}
+
+fn place(names: &[Vec<String>], camera: Option<crate::frame::CameraId>, no: u8) -> &str {
+    let of_camera = camera.and_then(|c| names.get(usize::from(c.0)));
+    of_camera.and_then(|n| n.get(usize::from(no))).map_or("", String::as_str)
 }
 
 /// JSON text with everything escaped that must be.
@@ -260,6 +304,14 @@ impl Line {
             self.text.push('}');
         }
         self.text.push(']');
+        self
+    }
+
+    /// Appends a key and another line, which is not finished yet.
+    pub fn embed(&mut self, key: &'static str, inner: &Self) -> &mut Self {
+        self.key(key);
+        self.text.push_str(if inner.text.is_empty() { "{" } else { &inner.text });
+        self.text.push('}');
         self
     }
 

@@ -5,6 +5,7 @@
 //! closed by the sealed trait [`line::Field`]. [`schema`] declares the same shapes for consumers. This module may not import
 //! frames, faces or models.
 
+pub mod format;
 pub mod line;
 pub mod schema;
 
@@ -28,6 +29,14 @@ pub struct TrackNo(pub u32);
 /// A person of the gallery, by their place in the table of names of this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersonNo(pub u32);
+
+/// A zone of the event's camera, in the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ZoneNo(pub u8);
+
+/// A line of the event's camera, in the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LineNo(pub u8);
 
 /// A closed set of words; the only text besides labels and names that an event can carry.
 macro_rules! words {
@@ -103,6 +112,16 @@ words! {
         Expired = "expired",
         /// The person was taken out of the gallery.
         Removed = "removed",
+    }
+}
+
+words! {
+    /// Which way a line was crossed.
+    Direction {
+        /// From the left hand to the right of who stands at `from` and looks to `to`.
+        Forward = "forward",
+        /// The other way.
+        Backward = "backward",
     }
 }
 
@@ -296,6 +315,48 @@ pub enum Body {
         /// Why.
         reason: RevokedReason,
     },
+    /// It came into a zone, or appeared in it.
+    ZoneEnter {
+        /// Which.
+        track: TrackNo,
+        /// What it is.
+        label: ClassId,
+        /// Of its camera.
+        zone: ZoneNo,
+    },
+    /// It went out of the zone, or left; exactly once for each enter.
+    ZoneExit {
+        /// Which.
+        track: TrackNo,
+        /// What it is.
+        label: ClassId,
+        /// Of its camera.
+        zone: ZoneNo,
+        /// From the first to the last time it was in there.
+        dwell_ms: u64,
+    },
+    /// It has stayed as long as was asked for; at most once for each enter.
+    ZoneDwell {
+        /// Which.
+        track: TrackNo,
+        /// What it is.
+        label: ClassId,
+        /// Of its camera.
+        zone: ZoneNo,
+        /// So far.
+        dwell_ms: u64,
+    },
+    /// It went across a line.
+    LineCrossed {
+        /// Which.
+        track: TrackNo,
+        /// What it is.
+        label: ClassId,
+        /// Of its camera.
+        line: LineNo,
+        /// Which way.
+        direction: Direction,
+    },
     /// Lines gave way to the output cap.
     Dropped {
         /// How many.
@@ -327,8 +388,33 @@ impl Body {
             Self::IdentityRecognized { .. } => "identity.recognized",
             Self::IdentityUnknown { .. } => "identity.unknown",
             Self::IdentityRevoked { .. } => "identity.revoked",
+            Self::ZoneEnter { .. } => "zone.enter",
+            Self::ZoneExit { .. } => "zone.exit",
+            Self::ZoneDwell { .. } => "zone.dwell",
+            Self::LineCrossed { .. } => "line.crossed",
             Self::Dropped { .. } => "dropped",
             Self::Fault { .. } => "fault",
+        }
+    }
+
+    /// The track it is about.
+    pub const fn track(&self) -> Option<TrackNo> {
+        match *self {
+            Self::TrackAppeared { track, .. }
+            | Self::TrackUpdated { track, .. }
+            | Self::TrackLeft { track, .. }
+            | Self::ZoneEnter { track, .. }
+            | Self::ZoneExit { track, .. }
+            | Self::ZoneDwell { track, .. }
+            | Self::LineCrossed { track, .. }
+            | Self::IdentityRecognized { track, .. }
+            | Self::IdentityUnknown { track, .. }
+            | Self::IdentityRevoked { track, .. } => Some(track),
+            Self::CameraOnline { .. }
+            | Self::CameraOffline { .. }
+            | Self::CameraDegraded { .. }
+            | Self::Dropped { .. }
+            | Self::Fault { .. } => None,
         }
     }
 }

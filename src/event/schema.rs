@@ -4,8 +4,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    ByeReason, CameraReason, DropCause, FaultReason, LeftReason, Part, RevokedReason, SealRule, SealState, Seccomp,
-    VERSION, Way,
+    ByeReason, CameraReason, Direction, DropCause, FaultReason, LeftReason, Part, RevokedReason, SealRule, SealState,
+    Seccomp, VERSION, Way,
 };
 
 /// What may stand behind a key.
@@ -98,6 +98,9 @@ const STATS: &[Key] = &[
     key("bytes_out", Type::Count),
 ];
 
+const IN_ZONE: &[Key] =
+    &[key("track", Type::Ordinal), key("label", Type::Name), key("zone", Type::Name), key("dwell_ms", Type::Count)];
+
 /// Every kind of line.
 pub const SHAPES: &[Shape] = &[
     Shape {
@@ -188,6 +191,23 @@ pub const SHAPES: &[Shape] = &[
         kind: "identity.revoked",
         when: "later evidence withdrew the name, or the person is no longer in the gallery",
         keys: &[key("track", Type::Ordinal), key("name", Type::Name), key("reason", Type::Words(RevokedReason::WORDS))],
+    },
+    Shape {
+        kind: "zone.enter",
+        when: "a track came into a zone, or appeared in it",
+        keys: &[key("track", Type::Ordinal), key("label", Type::Name), key("zone", Type::Name)],
+    },
+    Shape { kind: "zone.exit", when: "exactly once for each enter, before the track's left", keys: IN_ZONE },
+    Shape { kind: "zone.dwell", when: "once a stay, when it has lasted as long as was asked for", keys: IN_ZONE },
+    Shape {
+        kind: "line.crossed",
+        when: "a track's anchor was clear of the line on one side and then on the other",
+        keys: &[
+            key("track", Type::Ordinal),
+            key("label", Type::Name),
+            key("line", Type::Name),
+            key("direction", Type::Words(Direction::WORDS)),
+        ],
     },
     Shape { kind: "stats", when: "every minute", keys: STATS },
     Shape {

@@ -98,6 +98,7 @@ fn captured(steps: &[Step], takes: &[bool], ledger: &Ledger) -> (u64, Vec<Note>)
         wanted: None,
         faces: false,
         single: false,
+        places: Default::default(),
     };
     let feeder = feeders.remove(0);
     let (mut taken, mut notes) = (0, Vec::new());
@@ -199,7 +200,14 @@ fn four_cameras_are_served_fairly_by_a_slow_consumer() {
                 SourceInfo { name: index.to_string(), size: None, fps: 30.0, format: PixelFormat::Grey, live: true };
             let camera = CameraId(index as u8);
             let source = Box::new(Flood { info, camera, every, seq: 0, panics_at: u64::MAX });
-            let camera = Camera { name: index.to_string(), source, wanted: None, faces: false, single: false };
+            let camera = Camera {
+                name: index.to_string(),
+                source,
+                wanted: None,
+                faces: false,
+                single: false,
+                places: Default::default(),
+            };
             let (ledger, free, stop, failed) = (&ledgers[index], &free, &stop, &failed);
             scope.spawn(move || capture(camera, &feeder, ledger, free, stop, failed));
         }

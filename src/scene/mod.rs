@@ -1,12 +1,16 @@
 //! Tracks to facts: what is worth a line. Pure.
 //!
 //! A visit is one track between its `appeared` and its `left`. Between the two, `updated` is said when something changed that
-//! matters, and at most once in [`Settings::update_every_ms`] for each track.
+//! matters, and at most once in [`Settings::update_every_ms`] for each track. What it does with the zones and lines of its camera
+//! is told in between too ([`places`]); every enter has its exit, at the latest just before the `left`.
+
+pub mod places;
 
 use crate::event::{Body, LeftReason, TrackNo};
 use crate::frame::MonoNs;
 use crate::geom::{Box2, FramePx, Size};
 use crate::track::{Change, State, Track, TrackId};
+use places::{Places, Whereabouts, Who};
 
 /// When an update is worth a line.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +45,9 @@ struct Visit {
     told_at: MonoNs,
     told_box: Box2<FramePx>,
     told_moving: bool,
+    /// As it was last known.
+    track: Track,
+    whereabouts: Whereabouts,
 }
 
 /// The visits of one tracker that were told and have not ended.
@@ -49,12 +56,14 @@ pub struct Visits {
     settings: Settings,
     open: Vec<Visit>,
     size: Size,
+    places: Places,
+    now: MonoNs,
 }
 
 impl Visits {
-    /// None yet.
-    pub fn new(settings: Settings) -> Self {
-        Self { settings, open: Vec::new(), size: Size::default() }
+    /// None yet; `places` are the zones and lines of their camera.
+    pub fn new(settings: Settings, places: Places) -> Self {
+        Self { settings, open: Vec::new(), size: Size::default(), places, now: MonoNs(0) }
     }
 
     /// The number under which a track was told.
@@ -62,7 +71,8 @@ impl Visits {
         self.open.iter().find(|v| v.id == id).map(|v| v.no)
     }
 
-    /// What one frame brought, as events in the order left, appeared, updated; `say` receives them.
+    /// What one frame brought, as events: who left (its zones' exits first), who appeared, then of each visit `updated` and what it does
+    /// with zones and lines. `tracks` are all live ones of the tracker. `say` receives the events.
     pub fn frame(
         &mut self,
         at: MonoNs,
@@ -72,7 +82,7 @@ impl Visits {
         numbers: &mut Numbers,
         mut say: impl FnMut(Body),
     ) {
-        self.size = size;
+        self.begin(at, size);
         for change in changes {
             if let Change::Left(track) = change {
                 self.left(track, LeftReason::Lost, &mut say);
@@ -88,10 +98,19 @@ impl Visits {
                 score: track.score,
                 bbox: track.bbox.to_unit(size),
             });
-            self.open.push(Visit { id: *id, no, told_at: at, told_box: track.bbox, told_moving: track.moving });
+            self.open.push(Visit {
+                id: *id,
+                no,
+                told_at: at,
+                told_box: track.bbox,
+                told_moving: track.moving,
+                track: *track,
+                whereabouts: self.places.whereabouts(track.class),
+            });
         }
         for visit in &mut self.open {
             let Some(track) = tracks.iter().find(|t| t.id == visit.id && t.state == State::Confirmed) else { continue };
+            visit.track = *track;
             let changed = track.moving != visit.told_moving || track.bbox.iou(visit.told_box) < self.settings.same_iou;
             if changed && at.ms_since(visit.told_at) >= self.settings.update_every_ms {
                 say(Body::TrackUpdated {
@@ -103,21 +122,46 @@ impl Visits {
                 });
                 (visit.told_at, visit.told_box, visit.told_moving) = (at, track.bbox, track.moving);
             }
+            let who = Who { track: visit.no, label: track.class };
+            visit.whereabouts.look(at, who, track.bbox, &self.places, &mut say);
         }
     }
 
-    /// All visits end: the camera or the run does.
+    fn begin(&mut self, at: MonoNs, size: Size) {
+        self.size = size;
+        let back = self.now.0.saturating_sub(at.0);
+        self.now = at;
+        let scale = self.places.resize(size);
+        for visit in &mut self.open {
+            // A driver's clock may step back. What is remembered moves with it, as the tracker's memory does.
+            if back > 0 {
+                let shift = |t: &mut MonoNs| t.0 = t.0.saturating_sub(back);
+                shift(&mut visit.told_at);
+                visit.whereabouts.shift(shift);
+            }
+            if let Some(by) = scale {
+                visit.whereabouts.scale(by);
+            }
+        }
+    }
+
+    /// All visits end: the camera or the run does. `tracks` is what the tracker knows of them now; of one that is missing
+    /// there, what was known last is told.
     pub fn end(&mut self, tracks: &[Track], reason: LeftReason, mut say: impl FnMut(Body)) {
         for track in tracks {
             self.left(track, reason, &mut say);
         }
-        // Every track that was told is among `tracks`; should one be missing, its visit must not be taken for open.
-        self.open.clear();
+        while let Some(visit) = self.open.first() {
+            let track = visit.track;
+            self.left(&track, reason, &mut say);
+        }
     }
 
     fn left(&mut self, track: &Track, reason: LeftReason, say: &mut impl FnMut(Body)) {
         let Some(index) = self.open.iter().position(|v| v.id == track.id) else { return };
-        let visit = self.open.remove(index);
+        let mut visit = self.open.remove(index);
+        let who = Who { track: visit.no, label: track.class };
+        visit.whereabouts.end(track.last_seen, who, &self.places, say);
         say(Body::TrackLeft {
             track: visit.no,
             label: track.class,
@@ -129,7 +173,10 @@ impl Visits {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod visit_tests {
     use super::*;
     use crate::detection::{ClassId, Score};
 
@@ -155,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_visit_is_told_once_updated_rarely_and_ended_once() {
-        let (mut v, mut n) = (Visits::new(Settings::default()), Numbers::default());
+        let (mut v, mut n) = (Visits::new(Settings::default(), Places::default()), Numbers::default());
         let appeared = [Change::Appeared(TrackId(1))];
         assert_eq!(kinds(&mut v, 0, &[track(1, 0.0, 0)], &appeared, &mut n), ["track.appeared"]);
         assert!(kinds(&mut v, 500, &[track(1, 30.0, 500)], &[], &mut n).is_empty(), "too soon");
@@ -168,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_camera_ends_its_visits_with_their_dwell() {
-        let (mut v, mut n) = (Visits::new(Settings::default()), Numbers::default());
+        let (mut v, mut n) = (Visits::new(Settings::default(), Places::default()), Numbers::default());
         kinds(&mut v, 0, &[track(7, 0.0, 0)], &[Change::Appeared(TrackId(7))], &mut n);
         let mut said = Vec::new();
         v.end(&[track(7, 0.0, 4000), track(8, 0.0, 0)], LeftReason::Shutdown, |b| said.push(b));
