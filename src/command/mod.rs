@@ -4,6 +4,7 @@
 //! [`crate::emit`]; the other commands print through `Printer`.
 
 mod detect;
+mod eval;
 mod faces;
 mod models;
 mod run;
@@ -112,6 +113,7 @@ fn dispatch(invocation: Invocation) -> Result<Exit, Failure> {
         Invocation::Detect(args) => detect::run(&args),
         Invocation::Models(args) => models::run(&args),
         Invocation::Faces(args) => faces::run(&args),
+        Invocation::EvalFaces(paths) => eval::faces(&paths),
         Invocation::Schema => {
             let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
             text.push('\n');
