@@ -114,11 +114,14 @@ pub const COMMANDS: &[Command] = &[
     row("faces rekey", &[], true, "Encrypt the gallery with a new key"),
     row("bench", &[Positional { name: "WHAT", required: false, many: true }], false, "Speed of models and pipeline"),
     row(
-        "eval",
-        &[Positional { name: "PROTOCOL", required: false, many: true }],
-        false,
-        "Accuracy, measured as the field does",
+        "eval faces",
+        &[many("PATH")],
+        true,
+        "How well faces are told apart: a list of pairs, or a folder for each person",
     ),
+    row("eval coco", &[many("PATH")], false, "How well objects are found"),
+    row("eval wider", &[many("PATH")], false, "How well faces are found"),
+    row("eval events", &[many("PATH")], false, "How well clips are told"),
     row("schema", &[], true, "The JSON Schema of every event"),
     row("check", &[], true, "Prove the seal on this machine"),
     row("config", &[], true, "Every setting, its value and where it came from"),
@@ -238,6 +241,8 @@ pub enum Invocation {
         /// `--json`
         json: bool,
     },
+    /// `eval faces` of a list of pairs, or of folders.
+    EvalFaces(Vec<PathBuf>),
     /// `schema`
     Schema,
     /// `config --explain`, with the flags `run` would get.
@@ -712,6 +717,7 @@ impl Matches {
             "check" => Invocation::Check(CheckArgs { json: self.switch("json") }),
             _ if path.starts_with("faces ") => Invocation::Faces(self.faces_args(path, words)?),
             "cameras" => Invocation::Cameras { json: self.switch("json") },
+            "eval faces" => Invocation::EvalFaces(words.into_iter().map(PathBuf::from).collect()),
             "schema" => Invocation::Schema,
             "help" => {
                 let words = texts(path, words)?;

@@ -25,6 +25,7 @@ pub mod config;
 pub mod decode;
 pub mod detection;
 pub mod emit;
+pub mod eval;
 pub mod event;
 pub mod exit;
 pub mod face;

@@ -212,3 +212,24 @@ fn lapsed_consent_is_not_matched() {
     let (stream, text) = names(&["--gallery", &path], PEOPLE);
     assert!(stream.of("identity.recognized").next().is_none(), "{text}");
 }
+
+#[test]
+fn faces_are_evaluated_by_folders_and_broken_lists_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (person, photo) in [("grace", HOPPER), ("astronaut", ASTRONAUT)] {
+        let folder = dir.path().join(person);
+        std::fs::create_dir(&folder).expect("new");
+        for copy in ["a.jpg", "b.jpg"] {
+            std::fs::copy(support::root().join(photo), folder.join(copy)).expect("copied");
+        }
+    }
+    let folder = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let done = run(&["eval", "faces", &folder("grace"), &folder("astronaut")]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    for wanted in ["accuracy at match = 0.45 | 1.0000", "6 of 6", "| EER | 0.0000", "gallery of 1 | FPIR 0.0000"] {
+        assert!(done.stdout.contains(wanted), "{wanted}: {}", done.stdout);
+    }
+    let list = dir.path().join("pairs.tsv");
+    std::fs::write(&list, "a\tb\tlabel\ngrace/a.jpg\tgrace/b.jpg\tmaybe\n").expect("written");
+    assert_refused(porchlight().args(["eval", "faces"]).arg(&list), 4, &["line 2", "same or different"]);
+}

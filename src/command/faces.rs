@@ -138,7 +138,7 @@ impl Eyes {
     }
 }
 
-fn photo(path: &Path) -> Result<Frame, Failure> {
+pub(super) fn photo(path: &Path) -> Result<Frame, Failure> {
     picture(path).map_err(|what| Failure::new(Exit::Source, format!("{}: {what}", path.display())))
 }
 

@@ -6,6 +6,7 @@
 mod cameras;
 mod check;
 mod detect;
+mod eval;
 mod faces;
 mod models;
 mod run;
@@ -149,6 +150,7 @@ fn dispatch(invocation: Invocation, typed: &[OsString]) -> Result<Exit, Failure>
         Invocation::Check(args) => check::run(&args),
         Invocation::Faces(args) => faces::run(&args),
         Invocation::Cameras { json } => cameras::run(json),
+        Invocation::EvalFaces(paths) => eval::faces(&paths),
         Invocation::Schema => {
             let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
             text.push('\n');
