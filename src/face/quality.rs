@@ -1,6 +1,6 @@
 //! Whether a face can be told from others: size, pose, sharpness, light and the detector's own doubt. Pure.
 //!
-//! The bounds were chosen on degraded copies of faces and stand beside each field; `docs/faces.md` has what they cost.
+//! The bounds are set by hand and stand beside each field; they have not been calibrated on degraded faces yet.
 
 use super::align::{Similarity, crop_luma, eye_distance};
 use crate::detection::{Landmarks, Score};

@@ -14,6 +14,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{TensorElementType, TensorRef, ValueType};
 
 use super::ModelError;
+use crate::seal::NO_TELEMETRY;
 
 /// File name of the library.
 const LIBRARY: &str = "libonnxruntime.so";
@@ -46,6 +47,14 @@ impl Runtime {
     /// # Errors
     /// [`ModelError::Runtime`] with the places that were looked at and the command that fetches it.
     pub fn load() -> Result<Self, ModelError> {
+        if std::env::var_os(NO_TELEMETRY).is_none_or(|v| v != "1") {
+            // The program sets it first thing; this is for whoever embeds the library.
+            return Err(ModelError::Runtime {
+                what: format!(
+                    "ONNX Runtime: its official builds send telemetry before they can be told not to: set {NO_TELEMETRY}=1 before the program starts"
+                ),
+            });
+        }
         let places = candidates();
         let Some(path) = places.iter().find(|p| p.is_file()) else {
             let looked = places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");

@@ -533,7 +533,7 @@ mod tests {
             }
         }
         assert!(most.0 > 0.5 && most.0 < 2.0, "{most:?}");
-        println!("{most:?}");
+        eprintln!("{most:?}");
     }
 
     proptest::proptest! {

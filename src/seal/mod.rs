@@ -13,7 +13,7 @@
 //! *Landlock binds the calling thread and those it starts later, never those that run already.* So it is put in place while
 //! there is one thread, which is counted, not assumed: the library is loaded and the weights are in memory by then, and
 //! ONNX Runtime has not started its pool yet (it does with the first session; creating its environment starts a thread
-//! only where its telemetry is on, which is why [`no_telemetry`] comes first). Sessions are made afterwards, from memory,
+//! only where its telemetry is on, which is why [`NO_TELEMETRY`] comes first). Sessions are made afterwards, from memory,
 //! so the pool's threads are born inside. Then seccomp closes all threads at once (`TSYNC`), whatever their age. Sources
 //! are opened after that: not one byte of a picture is looked at before the seal stands.
 //!
@@ -33,7 +33,7 @@
 
 pub mod gate;
 pub mod policy;
-pub mod sys;
+pub(crate) mod sys;
 
 use std::path::{Path, PathBuf};
 
@@ -220,11 +220,11 @@ impl Sealed {
 /// before the library is loaded; its own switch comes too late, after the first message and the first file.
 ///
 /// Must be called while there is one thread.
-pub fn no_telemetry() {
+pub(crate) fn no_telemetry() {
     sys::set_env(NO_TELEMETRY, "1");
 }
 
-/// The variable that [`no_telemetry`] sets.
+/// The variable that turns ONNX Runtime's telemetry off, when it is `1` before the library is loaded.
 pub const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 
 /// No socket of any kind and no other process's memory, for this process and all it will start; see [`policy::NOWHERE`].

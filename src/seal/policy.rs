@@ -451,9 +451,6 @@ mod tests {
             "shmget",
             "mq_open",
             "msgsnd",
-            "statx",
-            "newfstatat",
-            "getdents64",
             "ftruncate",
             "chmod",
             "fchmod",
@@ -499,12 +496,12 @@ mod tests {
         for (_, table) in TABLES {
             for rule in table {
                 let Some(ours) = rule.aarch64 else { continue };
+                // The one whose name there is another.
+                let name = if rule.call == "newfstatat" { "fstatat" } else { rule.call };
                 let found = header.lines().any(|l| {
                     let mut words = l.split_whitespace();
                     words.next() == Some("#define")
-                        && words.next().is_some_and(|n| {
-                            n == format!("__NR_{}", rule.call) || n == format!("__NR3264_{}", rule.call)
-                        })
+                        && words.next().is_some_and(|n| n == format!("__NR_{name}") || n == format!("__NR3264_{name}"))
                         && words.next() == Some(&ours.to_string())
                 });
                 assert!(found, "{} {ours}", rule.call);

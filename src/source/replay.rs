@@ -52,6 +52,7 @@ impl Default for Options<'_> {
 /// # Errors
 /// One line that names the path, what was found and wanted, and the fix.
 pub fn open(spec: &str, options: &Options<'_>) -> Result<Box<dyn FrameSource>, SourceError> {
+    rate_of(spec, options)?;
     let found = find(spec)?;
     let opener: Numbered = match &found {
         Found::MadeUp => Box::new(|_| Err(std::io::ErrorKind::NotFound.into())),
@@ -62,6 +63,15 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Box<dyn FrameSource>, S
         }
     };
     open_found(spec, found, opener, options)
+}
+
+/// The rate that was asked for.
+fn rate_of(spec: &str, options: &Options<'_>) -> Result<Option<Rate>, SourceError> {
+    let Some(fps) = options.fps else { return Ok(None) };
+    Rate::from_f64(fps).map(Some).ok_or_else(|| SourceError::Spec {
+        spec: spec.to_owned(),
+        problem: format!("the rate is {fps} frames per second; wanted 0.001 to 1000"),
+    })
 }
 
 /// Opens what [`find`] found, through `opener`, which is given numbers from 0 in the order of [`Found::paths`]. Nothing is
@@ -75,13 +85,7 @@ pub fn open_found(
     mut opener: Numbered,
     options: &Options<'_>,
 ) -> Result<Box<dyn FrameSource>, SourceError> {
-    let rate = match options.fps {
-        None => None,
-        Some(fps) => Some(Rate::from_f64(fps).ok_or_else(|| SourceError::Spec {
-            spec: spec.to_owned(),
-            problem: format!("the rate is {fps} frames per second; wanted 0.001 to 1000"),
-        })?),
-    };
+    let rate = rate_of(spec, options)?;
     let ticker = Ticker::new(options.camera, rate.unwrap_or(Rate::DEFAULT));
     let limits = options.limits;
     let source: Box<dyn FrameSource> = match found {
