@@ -2,7 +2,10 @@
 build of ONNX Runtime), and, where its recorded answers are given, OpenCV's own FaceDetectorYN.
 
 Every picture is compared twice: as a PNG written from OpenCV's pixels, so that both sides see the same ones, and, for
-JPEGs, as it is, which adds whatever two JPEG decoders differ by (nothing, as long as both are libjpeg-turbo's).
+JPEGs, as it is, which adds the difference between two JPEG decoders: up to 4 grey levels, .2 on average, where colour is
+stored at half size (each rounds differently when it doubles it), .01 elsewhere. The first has to be within the bars. The
+second has none, it is only told: a face 12 pixels wide falls below IoU .99 when an edge moves by .06 pixels, and of two
+candidates with nearly the same score another one may win.
 
 FaceDetectorYN cuts boxes to whole pixels before it suppresses overlapping ones; we do not. A face that one side has and the
 other suppressed for that reason alone (the overlap with a better face is beyond the limit in one way of counting and
@@ -202,12 +205,13 @@ def main():
             for copy, (path, _) in made.items():
                 same.add(os.path.basename(path), theirs[copy], seen.get(copy, []))
             good &= same.report()
-            jpeg = Tally(f"{title}, each its own JPEG decoder", least, bars)
+            # Informative: the JPEG decoders' share.
+            jpeg = Tally(f"{title}, each its own JPEG decoder (no bar)", least, {"iou": IOU, "landmark": LANDMARK_PX})
             seen = ours(args.binary, args.models, sources, *flags)
             for copy, (path, _) in made.items():
                 if not path.lower().endswith(".png"):
                     jpeg.add(os.path.basename(path), theirs[copy], seen.get(path, []))
-            good &= jpeg.report()
+            jpeg.report()
 
         if args.reference:
             with open(args.reference, encoding="utf-8") as file:
@@ -221,11 +225,11 @@ def main():
             for copy, (path, _) in made.items():
                 same.add(path, paths[path], seen.get(copy, []))
             good &= same.report()
-            own = Tally("OpenCV FaceDetectorYN, each its own JPEG decoder", 0.6, bars, whole=True)
+            own = Tally("OpenCV FaceDetectorYN, each its own JPEG decoder (no bar)", 0.6, bars, whole=True)
             seen = ours(args.binary, args.models, list(paths), *flags)
             for path, theirs in paths.items():
                 own.add(path, theirs, seen.get(path, []))
-            good &= own.report()
+            own.report()
     return 0 if good else 1
 
 

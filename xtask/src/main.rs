@@ -47,7 +47,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "vm",
-        args: "[--list] [--short] [--keep] [SCENARIO...]",
+        args: "[--list] [--short] [--dev] [SCENARIO...]",
         help: "the camera test bed: scenarios on kernel video devices, in QEMU",
         run: vm::run,
     },
@@ -62,18 +62,6 @@ const CHORES: &[Chore] = &[
         args: "[--objects|--faces|--embedder FILE]",
         help: "print the expected outputs of the default models on samples/, computed without porchlight",
         run: samples::goldens,
-    },
-    Chore {
-        name: "oracle",
-        args: "[PICTURES] [--reference JSON --root DIR]",
-        help: "compare `porchlight detect` with OpenCV's decoders and an independent runtime on a folder of pictures",
-        run: samples::oracle,
-    },
-    Chore {
-        name: "bench",
-        args: "[ROUNDS]",
-        help: "set up and compare the run with the bare ONNX Runtime sessions doing the same inferences",
-        run: work::bench,
     },
 ];
 
