@@ -47,7 +47,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "vm",
-        args: "[--list] [--short] [--keep] [SCENARIO...]",
+        args: "[--list] [--short] [--dev] [SCENARIO...]",
         help: "the camera test bed: scenarios on kernel video devices, in QEMU",
         run: vm::run,
     },

@@ -41,23 +41,27 @@ const BOOT_PATIENCE: u64 = 90;
 /// What was asked for.
 struct Asked {
     scenarios: Vec<&'static Scenario>,
+    /// Leave the guest's files there.
     keep: bool,
+    /// With the program that `cargo build` makes: quicker to build, for work on scenarios.
+    dev: bool,
 }
 
 fn understand(args: &[String]) -> Result<Option<Asked>> {
-    let mut asked = Asked { scenarios: Vec::new(), keep: false };
+    let mut asked = Asked { scenarios: Vec::new(), keep: false, dev: false };
     let mut short = false;
     for arg in args {
         match arg.as_str() {
             "--list" => return Ok(None),
             "--short" => short = true,
             "--keep" => asked.keep = true,
+            "--dev" => asked.dev = true,
             name => match SCENARIOS.iter().find(|s| s.name == name) {
                 Some(scenario) => asked.scenarios.push(scenario),
                 None => {
                     let known: Vec<_> = SCENARIOS.iter().map(|s| s.name).collect();
                     return Err(Failure::usage(format!(
-                        "vm: no scenario is called `{name}`; there are {}; or --list, --short, --keep",
+                        "vm: no scenario is called `{name}`; there are {}; or --list, --short, --keep, --dev",
                         known.join(", ")
                     )));
                 }
@@ -86,7 +90,7 @@ pub(crate) fn run(args: &[String]) -> Result {
     bed::compiler()?;
     setup::ensure(std::env::consts::ARCH)?;
     let bed = Bed::ensure()?;
-    proc::cargo(&["build", "--release"], &[])?;
+    proc::cargo(if asked.dev { &["build"] } else { &["build", "--release"] }, &[])?;
     // Not in release: what examples need on top is built for `cargo test` anyway.
     proc::cargo(&["build", "--example", "frames"], &[])?;
     let folder = target().join("vm");
@@ -148,7 +152,7 @@ fn pack(bed: &Bed, asked: &Asked, folder: &Path) -> Result<Archive> {
 
     let runtime = tools().join(format!("onnxruntime-{}/libonnxruntime.so", std::env::consts::ARCH));
     archive.add("lib/libonnxruntime.so", read(&runtime)?);
-    let program = target().join("release/porchlight");
+    let program = target().join(if asked.dev { "debug/porchlight" } else { "release/porchlight" });
     let frames = target().join("debug/examples/frames");
     for file in [&program, &frames] {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -284,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_scenario_that_never_ran_has_failed() {
-        let asked = Asked { scenarios: SCENARIOS.iter().collect(), keep: false };
+        let asked = Asked { scenarios: SCENARIOS.iter().collect(), keep: false, dev: false };
         assert_eq!(judge(&asked, &[], &Ok(())), SCENARIOS.len());
     }
 }
