@@ -27,8 +27,7 @@ pub(super) fn run(as_json: bool) -> Result<Exit, Failure> {
         return Err(SourceError::NoCamera { tried: tried.collect() }.into());
     }
     let text = if as_json {
-        let mut text =
-            serde_json::to_string_pretty(&found.iter().map(as_value).collect::<Vec<_>>()).unwrap_or_default();
+        let mut text = serde_json::to_string(&found.iter().map(as_value).collect::<Vec<_>>()).unwrap_or_default();
         text.push('\n');
         text
     } else {

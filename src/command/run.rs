@@ -71,7 +71,10 @@ pub(super) fn run(args: &RunArgs, typed: &[OsString]) -> Result<Exit, Failure> {
         // Whoever replays a file has the file.
         false => Bound { burst: 1 << 20, per_second: cap.saturating_mul(2).max(1 << 20) },
     };
-    let names = names(&config);
+    let mut names = names(&config);
+    if config.output.format != Format::Native {
+        names.foreign();
+    }
     let run = warden::Run {
         arguments: typed.to_vec(),
         holdings: Box::new(move || holdings(&config)),

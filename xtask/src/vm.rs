@@ -27,7 +27,7 @@ use record::Record;
 use scenarios::{SCENARIOS, Scenario};
 
 /// Kernel modules that the scripts load, with all they depend on.
-const MODULES: [&str; 2] = ["vivid", "v4l2loopback"];
+const MODULES: [&str; 5] = ["vivid", "v4l2loopback", "dummy_hcd", "gadgetfs", "uvcvideo"];
 /// Files of the checkout that the scripts use, and where the guest has them.
 const FILES: [(&str, &str); 3] =
     [("xtask/vm/init", "init"), ("xtask/vm/bed.sh", "lib/bed.sh"), ("samples/cat.jpg", "samples/cat.jpg")];

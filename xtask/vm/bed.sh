@@ -4,9 +4,12 @@ export PORCHLIGHT_MODELS=/models ORT_DYLIB_PATH=/lib/libonnxruntime.so
 
 mark() { guest mark "$@"; }
 
+# Whole seconds since boot.
+now() { cut -d. -f1 /proc/uptime; }
+
 # load MODULE [OPTIONS...]: with what it depends on.
 load() {
-    wanted=$1; shift
+    local wanted=$1 m; shift
     for m in $(cat "/lib/mods/$wanted.needs"); do
         [ -d "/sys/module/$m" ] || insmod "/lib/mods/$m.ko"
     done
@@ -18,13 +21,13 @@ vivid() { load vivid n_devs="${CAMERAS:-1}" node_types=0x1,0x1,0x1,0x1 num_input
 
 # A device that shows what is written into it. loopback NUMBER...
 loopback() {
-    list=$(echo "$@" | tr ' ' ,)
+    local list; list=$(echo "$@" | tr ' ' ,)
     load v4l2loopback devices=$# video_nr="$list" exclusive_caps=0,0,0,0 max_buffers=8
 }
 
 # start ID PROGRAM ARGS...: in the background; its outputs and how it ended go into the record.
 start() {
-    id=$1; shift
+    local id=$1; shift
     rm -f /tmp/$id.*
     mkfifo /tmp/$id.o /tmp/$id.e
     guest tag "$id" out /tmp/$id.out </tmp/$id.o >/dev/null 2>&1 &
@@ -42,8 +45,8 @@ pid() { cat "/tmp/$1.pid"; }
 
 # ended ID SECONDS: waits for its end and notes the exit code.
 ended() {
-    n=$(($2 * 10))
-    while [ ! -s /tmp/$1.code ] && [ $n -gt 0 ]; do usleep 100000; n=$((n - 1)); done
+    local until=$(($(now) + $2))
+    while [ ! -s /tmp/$1.code ] && [ "$(now)" -lt $until ]; do usleep 100000; done
     if [ -s /tmp/$1.code ]; then usleep 200000; mark "exit $1 $(cat /tmp/$1.code)"
     else mark "exit $1 hung"; kill -9 "$(pid $1)"; fi
 }
@@ -56,11 +59,11 @@ lines() { grep -c "$2" /tmp/$1.out 2>/dev/null; }
 
 # seen ID PATTERN [SECONDS [TIMES]]: waits until its stdout holds a line like that, that many times.
 seen() {
-    n=$((${3:-30} * 20))
-    while [ $n -gt 0 ]; do
+    local until=$(($(now) + ${3:-30}))
+    while [ "$(now)" -lt $until ]; do
         [ "$(lines "$1" "$2")" -ge "${4:-1}" ] 2>/dev/null && return 0
         [ -s /tmp/$1.code ] && { mark "gone $1 before $2"; return 1; }
-        usleep 50000; n=$((n - 1))
+        usleep 50000
     done
     mark "missing $1 $2"
     return 1
@@ -68,7 +71,7 @@ seen() {
 
 # use ID TEXT: what a process holds: descriptors, threads, resident kilobytes.
 use() {
-    p=$(pid "$1")
+    local p; p=$(pid "$1")
     mark "use $1 $2 fds=$(ls /proc/$p/fd | wc -l) threads=$(ls /proc/$p/task | wc -l) rss=$(awk '/VmRSS/{print $2}' /proc/$p/status)"
 }
 
@@ -98,6 +101,7 @@ clean_up() {
     for p in /tmp/*.pid; do [ -e "$p" ] && kill -9 "$(cat "$p")" 2>/dev/null; done
     killall guest 2>/dev/null
     usleep 200000
-    rmmod vivid; rmmod v4l2loopback
+    umount /dev/gadget
+    for m in uvcvideo gadgetfs dummy_hcd vivid v4l2loopback; do rmmod $m; done
     rm -rf /tmp/*
 }

@@ -5,13 +5,14 @@
 //! guest tag ID STREAM LOG                 stdin into the record (and into LOG), line by line, each with its time
 //! guest ctl DEVICE NAME VALUE             sets a V4L2 control
 //! guest feed DEVICE FOURCC W H FPS FILE.. writes the files as frames, over and over, into a v4l2loopback device
+//! guest uvc GADGET W H FPS JPEG           is a USB camera (UVC, MJPEG over a bulk endpoint) at the other end of dummy_hcd
 //! guest quit CODE                         ends the machine: QEMU exits with CODE * 2 + 1
 //! ```
 //! The record is the second serial line: `SECONDS ID KIND TEXT`.
 
 use std::ffi::{c_int, c_ulong, c_void};
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -93,6 +94,130 @@ fn feed(device: &str, fourcc: &str, numbers: [u32; 3], files: &[String]) -> io::
     Ok(())
 }
 
+/// What a USB camera says of itself: interfaces for control and streaming, one format, one size, one rate.
+fn uvc_configuration(packet: u16, width: u16, height: u16, interval: u32) -> Vec<u8> {
+    let (w, h, i) = (width.to_le_bytes(), height.to_le_bytes(), interval.to_le_bytes());
+    let most = UVC_PAYLOAD.to_le_bytes();
+    let control: &[&[u8]] = &[
+        &[8, 0x0b, 0, 2, 0x0e, 3, 0, 0],
+        &[9, 4, 0, 0, 0, 0x0e, 1, 0, 0],
+        // Header, camera terminal, output terminal.
+        &[13, 0x24, 1, 0x00, 0x01, 40, 0, 0x80, 0x8d, 0x5b, 0, 1, 1],
+        &[18, 0x24, 2, 1, 0x01, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0],
+        &[9, 0x24, 3, 2, 0x01, 0x01, 0, 1, 0],
+    ];
+    let [p0, p1] = packet.to_le_bytes();
+    let streaming: &[&[u8]] = &[
+        &[9, 4, 1, 0, 1, 0x0e, 2, 0, 0],
+        // Header, format MJPEG, its one frame size, colours.
+        &[14, 0x24, 1, 1, 61, 0, 0x81, 0, 2, 0, 0, 0, 1, 0],
+        &[11, 0x24, 6, 1, 1, 1, 1, 0, 0, 0, 0],
+        &[30, 0x24, 7, 1, 0, w[0], w[1], h[0], h[1], 0, 0, 0x10, 0, 0, 0, 0x10, 0],
+        &most,
+        &i,
+        &[1],
+        &i,
+        &[6, 0x24, 0x0d, 1, 1, 4],
+        &[7, 5, 0x81, 2, p0, p1, 0],
+    ];
+    let body: Vec<u8> = control.iter().chain(streaming).flat_map(|part| part.iter().copied()).collect();
+    let [t0, t1] = (9 + body.len() as u16).to_le_bytes();
+    [&[9, 2, t0, t1, 2, 1, 0, 0x80, 50][..], &body].concat()
+}
+
+/// Most bytes of a frame with its header.
+const UVC_PAYLOAD: u32 = 1 << 17;
+
+/// The camera's side of the negotiation: whatever is asked for, this is what there is.
+fn uvc_probe(interval: u32) -> Vec<u8> {
+    let mut probe = vec![0u8; 26];
+    (probe[2], probe[3]) = (1, 1);
+    probe[4..8].copy_from_slice(&interval.to_le_bytes());
+    probe[18..22].copy_from_slice(&UVC_PAYLOAD.to_le_bytes());
+    probe[22..26].copy_from_slice(&UVC_PAYLOAD.to_le_bytes());
+    probe
+}
+
+fn uvc(gadget: &str, [width, height, fps]: [u32; 3], jpeg: &str) -> io::Result<()> {
+    let picture = std::fs::read(jpeg)?;
+    let interval = 10_000_000 / fps.max(1);
+    let mut ep0 = OpenOptions::new().read(true).write(true).open(format!("/dev/gadget/{gadget}"))?;
+    let device = [18, 1, 0, 2, 0xef, 2, 1, 64, 0x6b, 0x1d, 0x02, 0x01, 0, 1, 0, 1, 2, 1];
+    let configuration = |packet| uvc_configuration(packet, width as u16, height as u16, interval);
+    let all = [&[0; 4][..], &configuration(64), &configuration(512), &device].concat();
+    ep0.write_all(&all)?;
+    let mut streaming = false;
+    loop {
+        let mut event = [0u8; 12];
+        ep0.read_exact(&mut event)?;
+        let [kind, request, value, selector, index, _, l0, l1, what, ..] = event;
+        let length = usize::from(u16::from_le_bytes([l0, l1]));
+        // 3 is a request; plug and unplug need no answer.
+        if what != 3 {
+            continue;
+        }
+        let answer: Option<Vec<u8>> = match (kind, request) {
+            // Texts: the languages, the product, the serial number.
+            (0x80, 6) if selector == 3 => {
+                let text = match value {
+                    0 => vec![4, 3, 9, 4],
+                    1 => text_descriptor("Porch Cam"),
+                    _ => text_descriptor("PL0001"),
+                };
+                Some(text)
+            }
+            (0xa1, 0x85) if index == 1 => Some(vec![26, 0]),
+            (0xa1, 0x86) if index == 1 => Some(vec![3]),
+            (0xa1, 0x81..=0x87) if index == 1 => Some(uvc_probe(interval)),
+            _ => None,
+        };
+        match answer {
+            Some(mut answer) => {
+                answer.truncate(length);
+                let _ = ep0.write(&answer);
+            }
+            // Asked for what there is not: reading where an answer is wanted is how this interface says no.
+            None if kind & 0x80 != 0 => {
+                let _ = ep0.read(&mut [0u8; 0]);
+            }
+            None => {
+                // SET_CONFIGURATION: the endpoint comes to life.
+                if (kind, request) == (0, 9) && !streaming {
+                    streaming = true;
+                    let endpoint = OpenOptions::new().read(true).write(true).open("/dev/gadget/ep1in-bulk");
+                    let mut endpoint = endpoint.or_else(|_| OpenOptions::new().read(true).write(true).open("/dev/gadget/ep-a"))?;
+                    let descriptor = |packet: u16| [7, 5, 0x81, 2, packet.to_le_bytes()[0], packet.to_le_bytes()[1], 0];
+                    endpoint.write_all(&[&[1, 0, 0, 0][..], &descriptor(64), &descriptor(512)].concat())?;
+                    let picture = picture.clone();
+                    std::thread::spawn(move || {
+                        let mut odd = 0;
+                        loop {
+                            let mut payload = vec![2, 0x82 | odd];
+                            payload.extend_from_slice(&picture);
+                            // A payload ends with a packet that is not full.
+                            if payload.len() % 512 == 0 {
+                                payload.push(0);
+                            }
+                            if endpoint.write(&payload).is_err() {
+                                std::thread::sleep(Duration::from_millis(50));
+                            }
+                            odd ^= 1;
+                            std::thread::sleep(Duration::from_secs_f64(1.0 / f64::from(fps.max(1))));
+                        }
+                    });
+                }
+                let mut taken = vec![0u8; length];
+                let _ = ep0.read(&mut taken);
+            }
+        }
+    }
+}
+
+fn text_descriptor(text: &str) -> Vec<u8> {
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    [&[2 + utf16.len() as u8, 3][..], &utf16].concat()
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -102,6 +227,7 @@ fn main() {
         ["tag", id, stream, log] => tag(id, stream, log),
         ["ctl", device, name, value] => ctl(device, name, value.parse().unwrap_or(0)),
         ["feed", device, fourcc, w, h, fps, ..] => feed(device, fourcc, [number(w), number(h), number(fps)], &args[6..]),
+        ["uvc", gadget, w, h, fps, jpeg] => uvc(gadget, [number(w), number(h), number(fps)], jpeg),
         ["quit", code] => OpenOptions::new().write(true).open("/dev/port").and_then(|mut port| {
             port.seek(SeekFrom::Start(0xf4))?;
             port.write_all(&[code.parse().unwrap_or(1)])

@@ -21,8 +21,12 @@ const REACHED: f64 = 0.99;
 pub struct FourCc(pub [u8; 4]);
 
 impl std::fmt::Display for FourCc {
+    /// As the kernel's documentation writes it: `Y16-BE` for the big-endian kin of `Y16 `.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0.escape_ascii())
+        let [a, b, c, d] = self.0;
+        let letters = [a, b, c, d & 0x7f];
+        let end = if d & 0x80 == 0 { "" } else { "-BE" };
+        write!(f, "{}{end}", letters.trim_ascii_end().escape_ascii())
     }
 }
 
@@ -294,6 +298,15 @@ mod tests {
         assert_eq!((pair(0.0), pair(f64::NAN)), ((1, 1), (1000, 1)));
         assert_eq!((Interval { num: 0, den: 30 }.rate(), Interval { num: 1, den: 0 }.rate()), (None, None));
         assert_eq!(Rates::of_list(vec![f64::NAN, -1.0, 0.0]), Rates::Unsaid);
+    }
+
+    #[test]
+    fn codes_are_written_as_the_kernel_does() {
+        let shown = |code: &[u8; 4]| FourCc(*code).to_string();
+        assert_eq!(
+            [shown(b"YUYV"), shown(b"Y16 "), shown(b"Y16\xa0"), shown(b"A\nB\0")],
+            ["YUYV", "Y16", "Y16-BE", "A\\nB\\x00"]
+        );
     }
 
     #[test]

@@ -281,6 +281,8 @@ impl Drop for Map {
 pub(super) struct Ring {
     fd: OwnedFd,
     maps: Vec<Map>,
+    /// Why a buffer could not be given back: told after the frame that was in it.
+    failed: Option<io::Error>,
 }
 
 /// A frame that the driver gave.
@@ -297,7 +299,7 @@ pub(super) struct Filled {
 impl Ring {
     /// Gets buffers, maps and queues them and starts the stream.
     pub(super) fn start(fd: OwnedFd, buffers: u32) -> Result<Self, (&'static str, io::Error)> {
-        let mut ring = Self { fd, maps: Vec::new() };
+        let mut ring = Self { fd, maps: Vec::new(), failed: None };
         let mut request =
             raw::v4l2_requestbuffers { count: buffers, type_: CAPTURE, memory: MAPPED, ..zero!(v4l2_requestbuffers) };
         call::<REQBUFS, _>(ring.fd.as_fd(), &mut request).map_err(|e| ("get buffers", e))?;
@@ -346,6 +348,9 @@ impl Ring {
     /// # Errors
     /// What the device says. The stream is then of no use any more.
     pub(super) fn pull(&mut self, wait: Duration, into: &mut Vec<u8>) -> io::Result<Option<Filled>> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let patience = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
         let mut asked = [PollFd::new(&self.fd, PollFlags::IN)];
         match poll(&mut asked, Some(&patience)) {
@@ -377,7 +382,7 @@ impl Ring {
                 into.set_len(used);
             }
         }
-        self.queue(buffer.index)?;
+        self.failed = self.queue(buffer.index).err();
         let monotonic = buffer.flags & raw::V4L2_BUF_FLAG_TIMESTAMP_MASK == raw::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
         let at = match (u64::try_from(buffer.timestamp.tv_sec), u64::try_from(buffer.timestamp.tv_usec)) {
             (Ok(sec), Ok(usec)) if monotonic => {

@@ -107,6 +107,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         judge: several,
     },
     Scenario {
+        name: "uvc",
+        about: "a USB camera (uvcvideo, MJPEG) behind an emulated host controller, with real unplugs",
+        short: true,
+        patience: 120,
+        script: script!("uvc"),
+        judge: uvc,
+    },
+    Scenario {
         name: "storm10",
         about: "10 times unplugged and replugged: nothing grows",
         short: true,
@@ -316,6 +324,18 @@ fn several(record: &Record) -> Verdict {
     }
     let (least, most) = (done.iter().min().copied().unwrap_or(0), done.iter().max().copied().unwrap_or(0));
     wanted(least >= 5 && most <= 2 * least, format!("served evenly: {done:?}"))
+}
+
+fn uvc(record: &Record) -> Verdict {
+    record.exited("run", "0")?;
+    record.sound("run")?;
+    let hello = record.of("run", "hello");
+    wanted(hello.iter().any(|e| e.get("format") == Some("mjpg")), "MJPG in hello")?;
+    let list = record.text("list");
+    wanted(list.contains("Porch Cam") && list.contains("uvcvideo"), format!("the camera's name in: {list}"))?;
+    wanted(record.total("run", "front", "undecodable")? == 0, "no broken frame")?;
+    prompt(record, "unplug", &record.with("run", "camera.offline", "unplugged"), "offline unplugged")?;
+    prompt(record, "plug", &record.with("run", "camera.online", "recovered"), "online recovered")
 }
 
 fn storm(record: &Record, cycles: usize) -> Verdict {

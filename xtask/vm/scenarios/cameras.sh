@@ -5,7 +5,8 @@ configure /tmp/none.toml <<END
 END
 start norun porchlight run --config /tmp/none.toml
 ended norun 30
-start nopath porchlight run --camera /no/such/place
+front /no/such/place
+start nopath porchlight run --config /tmp/front.toml
 ended nopath 30
 load vivid n_devs=1 node_types=0x101 num_inputs=1 input_types=0x0 num_outputs=1 output_types=0x1
 loopback 10

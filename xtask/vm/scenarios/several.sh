@@ -7,6 +7,7 @@ start run porchlight run --config /tmp/four.toml
 seen run camera.online 30 4
 for n in 1 2 3 4 5 6; do
     guest ctl /dev/video2 "Inject Fatal Streaming Error" 0
-    sleep 1
+    seen run '"camera":"c2","reason":"recovered"' 10 $n
+    usleep 300000
 done
 stop run
