@@ -320,13 +320,18 @@ fn load(args: &RunArgs) -> Result<Loaded, Failure> {
 
 /// What is not there now may be plugged in later, if its name is one that devices have.
 fn must_exist(path: &Path) -> Result<(), SourceError> {
-    if path.starts_with("/dev/") || std::fs::symlink_metadata(path).is_ok() {
+    let problem = if path.is_dir() {
+        // It will never be a device, however long one waits.
+        "wanted a video device, found a folder; check the path: cameras are below /dev"
+    } else if path.starts_with("/dev/") || std::fs::symlink_metadata(path).is_ok() {
         return Ok(());
-    }
+    } else {
+        "no such device; check the path: cameras are below /dev"
+    };
     Err(SourceError::Camera {
         name: path.to_string_lossy().into_owned(),
         doing: "open",
-        problem: "no such device; check the path: cameras are below /dev".to_owned(),
+        problem: problem.to_owned(),
         kind: crate::source::Kind::Unusable,
     })
 }

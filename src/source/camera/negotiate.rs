@@ -157,7 +157,7 @@ impl Mode {
     }
 }
 
-/// The mode that [the rule](self) takes, and why. `None` when nothing offered can be read.
+/// The mode that the rule (see the top of this file) takes, and why. `None` when nothing offered can be read.
 pub fn choose<'a>(modes: &'a [Mode], wish: &Wish) -> Option<(&'a Mode, String)> {
     let wanted = wish.rate();
     let size_class = |size: Size| {
