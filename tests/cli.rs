@@ -34,7 +34,6 @@ fn mistakes_are_one_line_and_exit_2() {
         (&["faces"], &["faces: wanted one of enroll, list, remove, compare, rekey"]),
         (&["faces", "enroll", "Ada"], &["faces enroll", "PHOTO"]),
         (&["faces", "enroll", "Ada", "a.jpg"], &["--consent"]),
-        (&["cameras", "--json"], &["cameras: not built yet"]),
         (&["bench", "model", "x"], &["bench: not built yet"]),
         (&["models", "pull", "yunet"], &["models pull: not built yet"]),
         (&["new\nline"], &["new\\nline"]),
