@@ -296,6 +296,8 @@ impl Index {
         for template in gallery.persons.iter().flat_map(|p| &p.templates) {
             rows.extend_from_slice(&template.0);
         }
+        // Out of swap as long as it lives. Where the user's limit is too low for that, swap is the user's to encrypt.
+        let _ = crate::seal::lock_memory(&rows);
         let owned = gallery.persons.iter().map(|p| p.templates.len() as u32).collect();
         Self { dimensions: gallery.dimensions, rows, owned }
     }

@@ -47,6 +47,8 @@ use crate::event::{SealRule, SealState};
 
 use policy::Role;
 
+pub(crate) use sys::lock_memory;
+
 /// Why the seal does not stand.
 #[derive(Debug)]
 pub enum SealError {

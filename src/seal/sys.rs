@@ -96,3 +96,16 @@ pub(crate) fn attempt(number: i64, arguments: [usize; 6]) -> io::Result<i64> {
         n => Ok(n),
     }
 }
+
+/// Keeps memory out of swap, as far as the limit (RLIMIT_MEMLOCK) allows.
+///
+/// # Errors
+/// The limit is reached.
+pub(crate) fn lock_memory<T>(memory: &[T]) -> io::Result<()> {
+    // Needed: templates of faces must not reach a disk.
+    // SAFETY: mlock reads and writes nothing of the memory, and the range is that of a live slice.
+    match unsafe { libc::mlock(memory.as_ptr().cast(), size_of_val(memory)) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
