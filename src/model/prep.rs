@@ -188,21 +188,24 @@ impl Prep {
 
     /// Antialiased shrinking into `self.shrunk`. False when the library refuses, which it does for no valid region.
     fn shrink(&mut self, frame: &Frame, region: Region, picture: Size) -> bool {
+        // Typed views: the call that finds out the pixel type at run time compiles the library for all sixteen of them.
         let Size { width, height } = frame.size();
-        let Ok(source) = fir::images::ImageRef::new(width, height, frame.rgb(), fir::PixelType::U8x3) else {
+        let Ok(source) = fir::images::TypedImageRef::<fir::pixels::U8x3>::from_buffer(width, height, frame.rgb()) else {
             return false;
         };
         self.shrunk.resize(picture.pixels() * 3, 0);
-        let Ok(mut target) =
-            fir::images::Image::from_slice_u8(picture.width, picture.height, &mut self.shrunk, fir::PixelType::U8x3)
-        else {
+        let Ok(mut target) = fir::images::TypedImage::<fir::pixels::U8x3>::from_buffer(
+            picture.width,
+            picture.height,
+            &mut self.shrunk,
+        ) else {
             return false;
         };
         let options = fir::ResizeOptions::new()
             .crop(region.x.into(), region.y.into(), region.size.width.into(), region.size.height.into())
             .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear))
             .use_alpha(false);
-        self.shrinker.resize(&source, &mut target, &options).is_ok()
+        self.shrinker.resize_typed(&source, &mut target, &options).is_ok()
     }
 }
 
