@@ -28,6 +28,8 @@ use crate::watch::{self, Latencies, Meter};
 pub enum Message {
     /// Something happened.
     Event(Event),
+    /// Names of persons, numbered on from those known so far; sent before an event has one of them.
+    Persons(Vec<String>),
     /// Time for a `stats` line; the latencies of the frames since the last one.
     Stats {
         /// Stream time.
@@ -168,6 +170,7 @@ impl Bucket {
 
 struct Writer<'a, W> {
     door: &'a Door,
+    names: Names,
     sealed: &'a Sealed,
     out: W,
     line: Line,
@@ -200,6 +203,7 @@ pub fn run<W: Write>(
     let cameras = door.names.cameras().len();
     let mut writer = Writer {
         door,
+        names: door.names.clone(),
         sealed,
         out,
         line: Line::new(),
@@ -236,6 +240,7 @@ impl<W: Write> Writer<'_, W> {
         loop {
             match messages.recv_timeout(Duration::from_secs(1)) {
                 Ok(Message::Event(event)) => self.event(event)?,
+                Ok(Message::Persons(names)) => self.names.add_persons(names),
                 Ok(Message::Stats { at, latencies }) => self.stats(at, &latencies)?,
                 Ok(Message::Bye { at, reason, latencies }) => {
                     self.let_waiting_out(at, true)?;
@@ -259,14 +264,14 @@ impl<W: Write> Writer<'_, W> {
             .field("seq", self.seq)
             .field("type", kind)
             .field("ts", ts)
-            .nullable("camera", camera.map(|c| door.names.camera(c)));
+            .nullable("camera", camera.map(|c| self.names.camera(c)));
     }
 
     fn write(&mut self) -> io::Result<usize> {
         let bytes = match self.door.format {
             Format::Native => self.line.finish(),
             Format::CloudEvents => {
-                cloudevents::wrap(&self.head, &self.door.names, &self.line, &mut self.foreign);
+                cloudevents::wrap(&self.head, &self.names, &self.line, &mut self.foreign);
                 self.foreign.finish()
             }
             // What has no counterpart there has left the line empty.
@@ -381,28 +386,28 @@ impl<W: Write> Writer<'_, W> {
             Body::TrackAppeared { track, label, score, bbox } => {
                 aged = true;
                 line.field("track", track)
-                    .field("label", door.names.label(label))
+                    .field("label", self.names.label(label))
                     .field("score", score)
                     .field("box", bbox);
             }
             Body::TrackUpdated { track, label, score, bbox, moving } => {
                 aged = true;
                 line.field("track", track)
-                    .field("label", door.names.label(label))
+                    .field("label", self.names.label(label))
                     .field("score", score)
                     .field("box", bbox)
                     .field("moving", moving);
             }
             Body::TrackLeft { track, label, bbox, dwell_ms, reason } => {
                 line.field("track", track)
-                    .field("label", door.names.label(label))
+                    .field("label", self.names.label(label))
                     .field("box", bbox)
                     .field("dwell_ms", dwell_ms)
                     .field("reason", reason);
             }
             Body::IdentityRecognized { track, person, similarity, margin, faces } => {
                 line.field("track", track)
-                    .field("name", door.names.person(person))
+                    .field("name", self.names.person(person))
                     .field("similarity", similarity)
                     .field("margin", margin)
                     .field("faces", faces);
@@ -411,23 +416,23 @@ impl<W: Write> Writer<'_, W> {
                 line.field("track", track).field("faces", faces);
             }
             Body::IdentityRevoked { track, person, reason } => {
-                line.field("track", track).field("name", door.names.person(person)).field("reason", reason);
+                line.field("track", track).field("name", self.names.person(person)).field("reason", reason);
             }
             Body::ZoneEnter { track, label, zone } => {
                 line.field("track", track)
-                    .field("label", door.names.label(label))
-                    .field("zone", door.names.zone(event.camera, zone));
+                    .field("label", self.names.label(label))
+                    .field("zone", self.names.zone(event.camera, zone));
             }
             Body::ZoneExit { track, label, zone, dwell_ms } | Body::ZoneDwell { track, label, zone, dwell_ms } => {
                 line.field("track", track)
-                    .field("label", door.names.label(label))
-                    .field("zone", door.names.zone(event.camera, zone))
+                    .field("label", self.names.label(label))
+                    .field("zone", self.names.zone(event.camera, zone))
                     .field("dwell_ms", dwell_ms);
             }
             Body::LineCrossed { track, label, line: crossed, direction } => {
                 line.field("track", track)
-                    .field("label", door.names.label(label))
-                    .field("line", door.names.line(event.camera, crossed))
+                    .field("label", self.names.label(label))
+                    .field("line", self.names.line(event.camera, crossed))
                     .field("direction", direction);
             }
             Body::Dropped { count, cause } => {
@@ -445,7 +450,7 @@ impl<W: Write> Writer<'_, W> {
             let camera = event.camera.and_then(|c| door.hello.cameras.get(usize::from(c.0)));
             let side = |v: u64| u32::try_from(v).ok().filter(|v| *v > 0);
             let size = camera.and_then(|c| Some((side(c.width)?, side(c.height)?))).unwrap_or(NOMINAL);
-            self.told.tell(&event, door.boot, self.head.ts, size, &door.names, &mut self.foreign);
+            self.told.tell(&event, door.boot, self.head.ts, size, &self.names, &mut self.foreign);
         }
         let bytes = self.write()? as u64;
         self.foreign.clear();
@@ -474,7 +479,7 @@ impl<W: Write> Writer<'_, W> {
             let mut take = rest.len();
             loop {
                 self.begin(Kind::STATS, ts, None);
-                cost.put(&mut self.line, &self.door.names, &rest[..take]);
+                cost.put(&mut self.line, &self.names, &rest[..take]);
                 if take == 1 || self.line.len() + 2 <= MAX_LINE {
                     break;
                 }
@@ -499,7 +504,7 @@ impl<W: Write> Writer<'_, W> {
         // One line must hold it: where there are too many cameras for that, their sum stands for them, without a name.
         for entries in [&each[..], &[Entry::new(None, sum, sum, interval)]] {
             self.begin(Kind::BYE, self.door.clock.utc(at), None);
-            self.line.field("reason", reason).object("totals", |l| cost.put(l, &self.door.names, entries));
+            self.line.field("reason", reason).object("totals", |l| cost.put(l, &self.names, entries));
             if self.line.len() + 2 <= MAX_LINE {
                 break;
             }

@@ -24,9 +24,8 @@ use crate::attention::Attention;
 use crate::decode::{Decoder, Limits};
 use crate::detection::{ClassId, Detection, Score};
 use crate::emit::{self, Door, Ended, Message};
-use crate::event::{
-    Body, ByeReason, CameraReason, Event, FaultReason, LeftReason, Part, PersonNo, RevokedReason, TrackNo,
-};
+use crate::event::{Body, ByeReason, CameraReason, Event, FaultReason, LeftReason, Part, RevokedReason, TrackNo};
+use crate::face::gallery::Gallery;
 use crate::face::identity::{Cases, Holder, Identity, Told, bind};
 use crate::face::vote::{self, Verdict as Vote};
 use crate::flow::{self, Feeder, Ledger, Mode, Taken, Taker};
@@ -70,6 +69,8 @@ pub struct Parts {
     pub faces: Option<Detector>,
     /// Whose faces they are, where a gallery is configured.
     pub identity: Option<Identity>,
+    /// Asked now and then for a gallery that was changed meanwhile.
+    pub news: Option<AskForNews>,
     /// The class whose tracks have faces; `None` where the object model knows no persons.
     pub person_class: Option<ClassId>,
     /// Only one inference at a time: for `threads = 1`.
@@ -81,6 +82,18 @@ pub struct Parts {
     /// The way out.
     pub door: Door,
 }
+
+/// A gallery that changed while it was in use.
+#[derive(Debug)]
+pub enum News {
+    /// There is another one in its place.
+    Changed(Gallery),
+    /// It was deleted: nobody is known any more.
+    Deleted,
+}
+
+/// Says whether the gallery has changed since it was asked last.
+pub type AskForNews = Box<dyn FnMut() -> Option<News> + Send>;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -165,8 +178,19 @@ const PATIENCE: Duration = Duration::from_millis(200);
 ///
 /// Only a [`Sealed`] gets pixels moving; see [`crate::seal`].
 pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: impl Fn() -> bool + Send) -> Outcome {
-    let Parts { cameras, objects, object_score, faces, identity, person_class, one_at_a_time, stats_every, stop, door } =
-        parts;
+    let Parts {
+        cameras,
+        objects,
+        object_score,
+        faces,
+        identity,
+        news,
+        person_class,
+        one_at_a_time,
+        stats_every,
+        stop,
+        door,
+    } = parts;
     let modes: Vec<Mode> =
         cameras.iter().map(|c| if c.source.info().live { Mode::Latest } else { Mode::Lossless }).collect();
     let live = modes.contains(&Mode::Latest);
@@ -209,6 +233,8 @@ pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: 
             wants.iter().map(|w| View::new(w, person_class, votes)).collect()
         },
         identity,
+        news,
+        asked: watch::now(),
         numbers: Numbers::default(),
         latencies: Latencies::default(),
         stats_every,
@@ -573,6 +599,8 @@ struct View {
     face_visits: Visits,
     looked: FaceLook,
     cases: Cases,
+    /// Of the newest frame.
+    newest: MonoNs,
 }
 
 impl View {
@@ -591,6 +619,7 @@ impl View {
             face_visits: Visits::new(crate::scene::Settings::default(), wants.places.for_faces()),
             looked: FaceLook::new(person),
             cases: Cases::new(if wants.single { votes.single() } else { votes }),
+            newest: MonoNs(0),
         }
     }
 
@@ -603,10 +632,16 @@ impl View {
     }
 }
 
+/// How often a changed gallery is asked for: a removal is to take effect at once.
+const NEWS_EVERY_MS: u64 = 1000;
+
 /// Looks for faces, binds them to persons, tells visits and names.
 struct Report<'a> {
     faces: Option<Faces>,
     identity: Option<Identity>,
+    news: Option<AskForNews>,
+    /// When `news` was asked last.
+    asked: MonoNs,
     person: Option<ClassId>,
     views: Vec<View>,
     numbers: Numbers,
@@ -665,6 +700,7 @@ impl Report<'_> {
                 to.send(Message::Stats { at: stats_at, latencies }).map_err(|_| DoorClosed)?;
                 stats_at = stats_at.plus_ms(every_ms);
             }
+            self.hear(to)?;
             match message {
                 None => {}
                 Some(Seen::Note { camera, at, note, tracks }) => self.note(to, camera, at, note, &tracks)?,
@@ -704,6 +740,35 @@ impl Report<'_> {
         };
         let latencies = Box::new(std::mem::take(&mut self.latencies));
         to.send(Message::Bye { at: self.newest, reason, latencies }).map_err(|_| DoorClosed)
+    }
+
+    /// Takes over a changed gallery and takes back the names of those who are not in it any more.
+    fn hear(&mut self, to: &Sender<Message>) -> Result<(), DoorClosed> {
+        let (Some(news), Some(identity)) = (&mut self.news, &mut self.identity) else { return Ok(()) };
+        let now = watch::now();
+        if now.ms_since(self.asked) < NEWS_EVERY_MS {
+            return Ok(());
+        }
+        self.asked = now;
+        let moved = match news() {
+            None => return Ok(()),
+            Some(News::Changed(gallery)) => identity.replace(Some(&gallery)),
+            Some(News::Deleted) => identity.replace(None),
+        };
+        for (index, view) in self.views.iter_mut().enumerate() {
+            let mut said = Vec::new();
+            view.cases.rearrange(&moved, |holder, what| said.push((holder, what)));
+            for (holder, what) in said {
+                if let Some(track) = view.number(holder) {
+                    // In the order of what was said of the track so far.
+                    say(to, CameraId(index as u8), view.newest, now, identified(identity, track, what))?;
+                }
+            }
+        }
+        if moved.fresh.is_empty() {
+            return Ok(());
+        }
+        to.send(Message::Persons(moved.fresh)).map_err(|_| DoorClosed)
     }
 
     fn note(
@@ -761,6 +826,7 @@ impl Report<'_> {
                 result = say(to, stamp.camera, stamp.at, received, body);
             }
         };
+        view.newest = view.newest.max(stamp.at);
         view.visits.frame(stamp.at, size, tracks, changes, &mut self.numbers, &mut tell);
         let mut held = Vec::new();
         if let (Some(faces), true) = (&mut self.faces, view.wants_faces) {
@@ -818,7 +884,7 @@ impl Report<'_> {
                 }
                 for (holder, what) in said {
                     if let Some(track) = view.number(holder) {
-                        tell(identified(track, what));
+                        tell(identified(identity, track, what));
                     }
                 }
             }
@@ -828,8 +894,8 @@ impl Report<'_> {
 }
 
 /// What became known of a track, as an event.
-fn identified(track: TrackNo, what: Told) -> Body {
-    let person = |p: vote::PersonId| PersonNo(p.0);
+fn identified(identity: &Identity, track: TrackNo, what: Told) -> Body {
+    let person = |p: vote::PersonId| identity.number(p);
     let score = |v| Score::new(v).unwrap_or_default();
     match what {
         Told::Verdict(Vote::Recognized { person: p, similarity, margin, faces }) => Body::IdentityRecognized {
@@ -845,6 +911,7 @@ fn identified(track: TrackNo, what: Told) -> Body {
             Body::IdentityRevoked { track, person: person(p), reason }
         }
         Told::Expired(p) => Body::IdentityRevoked { track, person: person(p), reason: RevokedReason::Expired },
+        Told::Removed(person) => Body::IdentityRevoked { track, person, reason: RevokedReason::Removed },
     }
 }
 

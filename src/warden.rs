@@ -8,7 +8,7 @@
 //!   └─ eye ┴─────────── sealed: decodes, looks, writes ┘                         (gatekeeper only)
 //! ```
 //!
-//! Three processes of one program. The *eye* is started anew (exec), with an empty environment but for four variables, with
+//! Three processes of one program. The *eye* is started anew (exec), with an empty environment but for five variables, with
 //! the socket for stdin and pipes for stdout and stderr, and closes whatever else it may have inherited. The *gatekeeper* is
 //! forked from the warden with its tables as they stand; it can open what is on the list and write to stdout, and no more
 //! ([`crate::seal::policy::GATEKEEPER`], Landlock). The *warden* proper needs to start processes, which no useful filter
@@ -43,7 +43,7 @@ use crate::seal::gate::Words;
 use crate::seal::sys::{self, Forked};
 use crate::seal::{self, Beneath, Wanted};
 
-pub use gatekeeper::{Bound, Holding};
+pub use gatekeeper::{Bound, Holding, Watched};
 
 use gatekeeper::{Ending, Post};
 
@@ -54,13 +54,14 @@ pub const EYE: &str = "eye";
 pub const AFTER_DEATH: &str = "PORCHLIGHT_AFTER_DEATH";
 
 /// What an eye may know of its surroundings.
-const ENVIRONMENT: [&str; 4] = ["ORT_DYLIB_PATH", "PORCHLIGHT_MODELS", "TZ", seal::NO_TELEMETRY];
+const ENVIRONMENT: [&str; 5] =
+    ["ORT_DYLIB_PATH", "PORCHLIGHT_MODELS", "TZ", "CREDENTIALS_DIRECTORY", seal::NO_TELEMETRY];
 
 /// A run, seen from outside.
 pub struct Run {
     /// The command line, without the program's name.
     pub arguments: Vec<OsString>,
-    /// What the eye may be given, for each camera; made anew for each eye.
+    /// What the eye may be given, for each camera, and then the gallery where there is one; made anew for each eye.
     pub holdings: Box<dyn Fn() -> Vec<Holding>>,
     /// The names and hashes its lines may hold.
     pub names: Words,
@@ -320,6 +321,8 @@ fn beneath(holdings: &[Holding]) -> Vec<Beneath> {
     for holding in holdings {
         match holding {
             Holding::Nothing | Holding::Stdin => {}
+            // The folder: a changed gallery is a new file of the old name.
+            Holding::Gallery(watched) => allowed.extend(watched.vault().folders().iter().map(|f| Beneath::read(f))),
             Holding::Files(paths) if paths.len() <= MAX_FILE_RULES => {
                 allowed.extend(paths.iter().map(|p| Beneath::read(p)));
             }

@@ -159,6 +159,22 @@ fn a_run_refuses_a_gallery_it_cannot_trust() {
     refused(&["an empty file"]);
 }
 
+#[test]
+fn the_key_may_be_a_credential() {
+    let (dir, path) = gallery();
+    enroll(&path, "Grace Hopper", HOPPER, &[]);
+    let credentials = tempfile::tempdir().expect("a folder");
+    std::fs::rename(dir.path().join("faces.gallery.key"), credentials.path().join("porchlight.gallery.key"))
+        .expect("both are ours");
+    let output = porchlight()
+        .env("CREDENTIALS_DIRECTORY", credentials.path())
+        .args(["run", "--source", HOPPER, "--gallery", &path])
+        .output()
+        .expect("runs");
+    assert_eq!((output.status.code(), support::stderr(&output).as_str()), (Some(0), ""));
+    assert_eq!(Stream::read(&support::stdout(&output)).of("identity.recognized").count(), 1);
+}
+
 /// A clip of somebody who comes nearer, from a portrait: 3 seconds at 10 frames a second on a grey wall.
 fn walk_up(portrait: &str, into: &Path) {
     use image::imageops::{FilterType, overlay, resize};
@@ -197,6 +213,82 @@ fn somebody_who_walks_up_is_named_soon_and_a_stranger_is_not() {
             assert!(stream.of("identity.unknown").next().is_some(), "{text}");
         }
     }
+}
+
+/// A run that looks at one picture again and again, in real time, until told to stop.
+struct Staring {
+    child: std::process::Child,
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
+    feeder: std::thread::JoinHandle<()>,
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    said: Vec<String>,
+}
+
+impl Staring {
+    fn at(picture: &str, more: &[&str]) -> Self {
+        use std::io::{BufRead, Write};
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let mut child = porchlight()
+            .args(["run", "--source", "-", "--fps", "10", "--pace", "realtime"])
+            .args(more)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let (frame, mut to) = (std::fs::read(picture).expect("committed"), child.stdin.take().expect("piped"));
+        let stop = std::sync::Arc::new(AtomicBool::new(false));
+        let stopped = std::sync::Arc::clone(&stop);
+        // The run takes one when it is due; the pipe holds the next back.
+        let feeder =
+            std::thread::spawn(move || while !stopped.load(Ordering::Relaxed) && to.write_all(&frame).is_ok() {});
+        let lines = std::io::BufReader::new(child.stdout.take().expect("piped")).lines();
+        Self { child, lines, feeder, stop, said: Vec::new() }
+    }
+
+    /// The next line of this type; that it never comes shows in the stream's end.
+    fn until(&mut self, kind: &str) -> Value {
+        loop {
+            let line = self.lines.next().unwrap_or_else(|| panic!("no {kind} in {:?}", self.said)).expect("text");
+            let value: Value = serde_json::from_str(&line).expect("JSON");
+            self.said.push(line);
+            if value["type"] == kind {
+                return value;
+            }
+            let began = self.said.len() < 2000;
+            assert!(began, "no {kind} for a long time");
+        }
+    }
+
+    /// Everything it said, after an end in order.
+    fn end(mut self) -> Stream {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.feeder.join().expect("no panic");
+        self.said.extend(self.lines.map(|l| l.expect("text")));
+        assert!(self.child.wait().expect("waited").success());
+        Stream::read(&(self.said.join("\n") + "\n"))
+    }
+}
+
+#[test]
+fn a_running_pipeline_notices_a_changed_gallery() {
+    let (_dir, path) = gallery();
+    enroll(&path, "Grace Hopper", HOPPER, &[]);
+    let mut run_ = Staring::at(PEOPLE, &["--gallery", &path]);
+    let named = run_.until("identity.recognized");
+    assert_eq!(named["name"], "Grace Hopper");
+    let done = run(&["faces", "remove", "Grace Hopper", "--gallery", &path]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let revoked = run_.until("identity.revoked");
+    assert_eq!((&revoked["name"], &revoked["reason"]), (&Value::from("Grace Hopper"), &Value::from("removed")));
+    assert_eq!(revoked["track"], named["track"]);
+    // A name that the run has never heard passes its gate too.
+    enroll(&path, "Amazing Grace", HOPPER, &[]);
+    let named_again = run_.until("identity.recognized");
+    assert_eq!((&named_again["name"], &named_again["track"]), (&Value::from("Amazing Grace"), &named["track"]));
+    // Who deletes the file means it.
+    std::fs::remove_file(&path).expect("there");
+    assert_eq!(run_.until("identity.revoked")["name"], "Amazing Grace");
+    run_.end();
 }
 
 #[test]

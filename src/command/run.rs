@@ -24,6 +24,7 @@ use crate::face::embed::Embedder;
 use crate::face::gallery::Gallery;
 use crate::face::identity::Identity;
 use crate::face::quality::Gate;
+use crate::face::vault::Piece;
 use crate::face::vote;
 use crate::flow::Ledger;
 use crate::frame::{CameraId, PixelFormat};
@@ -32,7 +33,7 @@ use crate::model::ModelError;
 use crate::model::card::{self, Card};
 use crate::model::detector::Detector;
 use crate::model::infer::Runtime;
-use crate::pipeline::{self, Camera, Parts};
+use crate::pipeline::{self, AskForNews, Camera, News, Parts};
 use crate::scene::places::{Line, Places, Zone};
 use crate::seal::gate::Words;
 use crate::seal::{Opened, SealError, Wanted};
@@ -42,7 +43,7 @@ use crate::source::pace::Pace as Paced;
 use crate::source::replay::{self, Found};
 use crate::source::{FrameSource, SourceError};
 use crate::warden::desk::{Desk, FromWarden, Question};
-use crate::warden::{self, Bound, Holding};
+use crate::warden::{self, Bound, Holding, Watched};
 use crate::watch::Meter;
 
 fn failure(exit: Exit, line: impl std::fmt::Display) -> Failure {
@@ -97,8 +98,11 @@ fn is_live(config: &Config, source: &SourceSpec) -> bool {
 
 /// What the gatekeeper may hand over, in the order of the cameras. What cannot be found is for the eye to complain about.
 fn holdings(config: &Config) -> Vec<Holding> {
+    let gallery =
+        config.faces.gallery.as_ref().map(|path| Holding::Gallery(Watched::new(super::faces::vault_at(path))));
     if config.cameras.is_empty() {
-        return vec![Holding::Devices(camera::nodes().into_iter().map(PathOpener::new).collect())];
+        let any = Holding::Devices(camera::nodes().into_iter().map(PathOpener::new).collect());
+        return std::iter::once(any).chain(gallery).collect();
     }
     let one = |source: &SourceSpec| match source {
         SourceSpec::Device(path) => Holding::Devices(vec![PathOpener::new(path)]),
@@ -106,7 +110,34 @@ fn holdings(config: &Config) -> Vec<Holding> {
         SourceSpec::Stdin => Holding::Stdin,
         SourceSpec::Synth(_) => Holding::Nothing,
     };
-    config.cameras.iter().map(|c| one(&c.source)).collect()
+    config.cameras.iter().map(|c| one(&c.source)).chain(gallery).collect()
+}
+
+/// Asks the gatekeeper for a changed gallery, and reads it; what cannot be read is complained of once and leaves the old one
+/// in force.
+fn news(config: &Config, desk: &Desk, embedder: [u8; 32]) -> Option<AskForNews> {
+    let vault = super::faces::vault_at(config.faces.gallery.as_ref()?);
+    let camera = u8::try_from(config.cameras.len().max(1)).ok()?;
+    let desk = desk.clone();
+    Some(Box::new(move || {
+        let ask = |piece: Piece| desk.ask(Question { camera, item: piece as u32 }).map(std::fs::File::from);
+        let mut changed = match ask(Piece::Gallery) {
+            Ok(file) => Some(file),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Some(News::Deleted),
+            Err(_) => return None,
+        };
+        let opened = vault.open_with(&embedder, &mut |piece| match piece {
+            Piece::Gallery => changed.take().ok_or(std::io::ErrorKind::NotFound.into()),
+            other => ask(other),
+        });
+        match opened {
+            Ok(gallery) => Some(News::Changed(gallery)),
+            Err(e) => {
+                super::complain(&format!("the gallery changed and cannot be used, the old one stays in force: {e}"));
+                None
+            }
+        }
+    }))
 }
 
 /// Every name and hash that a line of this run may hold.
@@ -130,11 +161,6 @@ fn names(config: &Config) -> Words {
         words.name(&tail(&camera.source.to_string(), SOURCE_LENGTH));
         camera.zones.iter().for_each(|z| words.name(&z.name));
         camera.lines.iter().for_each(|l| words.name(&l.name));
-    }
-    if let Some(path) = &config.faces.gallery
-        && let Ok(gallery) = super::faces::vault_at(path).open_any()
-    {
-        gallery.persons().iter().for_each(|p| words.name(&p.name));
     }
     if config.cameras.is_empty() {
         for node in camera::nodes() {
@@ -245,12 +271,16 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         ledgers,
         meter,
     };
+    // A replay says the same bytes every time: with the gallery that it began with.
+    let followed = identity.as_ref().filter(|_| !all_replay || config.run.pace == Pace::Realtime);
+    let news = followed.and_then(|identity| news(&config, desk, identity.embedder()));
     let parts = Parts {
         cameras,
         objects,
         object_score,
         faces,
         identity,
+        news,
         person_class,
         one_at_a_time: threads == 1,
         stats_every: Duration::from_secs(config.output.stats_every_s.into()),

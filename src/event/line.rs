@@ -148,7 +148,7 @@ impl<'a> Named<'a> {
     }
 }
 
-/// The tables that ids are resolved against. Filled from cards and configuration, then never changed.
+/// The tables that ids are resolved against. Filled from cards and configuration; only persons can be added.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     cameras: Vec<String>,
@@ -168,6 +168,11 @@ impl Names {
     #[must_use]
     pub fn with_persons(self, persons: Vec<String>) -> Self {
         Self { persons, ..self }
+    }
+
+    /// More persons, numbered on from those there are: the gallery changed.
+    pub fn add_persons(&mut self, names: Vec<String>) {
+        self.persons.extend(names);
     }
 
     /// The person's name, as enrolled; empty for an id that is not of this run.

@@ -302,6 +302,16 @@ impl Index {
         Self { dimensions: gallery.dimensions, rows, owned }
     }
 
+    /// Of nobody.
+    pub fn nobody(dimensions: usize) -> Self {
+        Self { dimensions, rows: Vec::new(), owned: Vec::new() }
+    }
+
+    /// Of each template.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
     /// Number of persons.
     pub fn persons(&self) -> usize {
         self.owned.len()

@@ -12,6 +12,7 @@ use super::gallery::{Gallery, Index, Template};
 use super::quality::{Gate, measure};
 use super::vote::{PersonId, Settings, Verdict, Vote};
 use crate::detection::{Detection, Landmarks};
+use crate::event::PersonNo;
 use crate::frame::{Frame, MonoNs};
 use crate::geom::{Box2, FramePx, Point};
 use crate::model::ModelError;
@@ -42,6 +43,8 @@ pub enum Told {
     Verdict(Verdict),
     /// The person's consent has lapsed meanwhile.
     Expired(PersonId),
+    /// The person was taken out of the gallery. By number, for there is no place any more.
+    Removed(PersonNo),
 }
 
 /// What is known of one track.
@@ -115,7 +118,48 @@ impl Cases {
     pub fn clear(&mut self) {
         self.open.clear();
     }
+
+    /// The gallery was replaced: names of those who are gone are taken back at once, `say` is told.
+    pub fn rearrange(&mut self, moved: &Moved, mut say: impl FnMut(Holder, Told)) {
+        for (holder, case) in &mut self.open {
+            case.vote.rearrange(|p| moved.place(p));
+            case.waiting = match case.waiting.take() {
+                Some(Verdict::Recognized { person, similarity, margin, faces }) => {
+                    moved.place(person).map(|person| Verdict::Recognized { person, similarity, margin, faces })
+                }
+                other => other,
+            };
+            if let Some(person) = case.told.take() {
+                case.told = moved.place(person);
+                if case.told.is_none() {
+                    say(*holder, Told::Removed(moved.number(person)));
+                }
+            }
+        }
+    }
 }
+
+/// What became of the persons of a gallery that was replaced.
+#[derive(Debug)]
+pub struct Moved {
+    /// Number and new place of each, by the old one.
+    old: Vec<(PersonNo, Option<PersonId>)>,
+    /// Names that were never heard before, in the order of their numbers.
+    pub fresh: Vec<String>,
+}
+
+impl Moved {
+    fn place(&self, person: PersonId) -> Option<PersonId> {
+        self.old.get(person.0 as usize).and_then(|(_, place)| *place)
+    }
+
+    fn number(&self, person: PersonId) -> PersonNo {
+        self.old.get(person.0 as usize).map_or(PersonNo(u32::MAX), |(number, _)| *number)
+    }
+}
+
+/// Names that one run can get to know, over all changes of its gallery.
+const MAX_ROLL: usize = 4 * super::gallery::MAX_PERSONS;
 
 struct Candidate {
     holder: Holder,
@@ -128,6 +172,12 @@ pub struct Identity {
     embedder: Embedder,
     index: Index,
     expires: Vec<Option<i64>>,
+    /// Whose vectors they are.
+    maker: [u8; 32],
+    /// Every name of this run; a name's place is its number in events, which outlives its place in the gallery.
+    roll: Vec<String>,
+    /// The number of each person, in the gallery's order.
+    numbers: Vec<PersonNo>,
     gate: Gate,
     /// Of each vote.
     pub settings: Settings,
@@ -145,6 +195,9 @@ impl Identity {
             embedder,
             index: Index::new(gallery),
             expires: gallery.persons().iter().map(|p| p.expires_ms).collect(),
+            maker: gallery.embedder,
+            roll: gallery.persons().iter().map(|p| p.name.clone()).collect(),
+            numbers: (0..).zip(gallery.persons()).map(|(i, _)| PersonNo(i)).collect(),
             gate,
             settings,
             began_ms,
@@ -152,6 +205,44 @@ impl Identity {
             likeness: Vec::new(),
             embeddings: Vec::new(),
         }
+    }
+
+    /// Hash of the embedder that the gallery must be of.
+    pub fn embedder(&self) -> [u8; 32] {
+        self.maker
+    }
+
+    /// The number by which events name a person.
+    pub fn number(&self, person: PersonId) -> PersonNo {
+        self.numbers.get(person.0 as usize).copied().unwrap_or(PersonNo(u32::MAX))
+    }
+
+    /// Takes a changed gallery of the same embedder (`None`: it was deleted, so nobody is known). Give what it returns to
+    /// every camera's [`Cases::rearrange`].
+    pub fn replace(&mut self, gallery: Option<&Gallery>) -> Moved {
+        let persons = gallery.map_or(&[][..], Gallery::persons);
+        let known: BTreeMap<&str, u32> = (0..).zip(&self.roll).map(|(i, name)| (name.as_str(), i)).collect();
+        let mut fresh = Vec::new();
+        let mut numbers = Vec::with_capacity(persons.len());
+        for person in persons {
+            numbers.push(PersonNo(known.get(person.name.as_str()).copied().unwrap_or_else(|| {
+                if self.roll.len() + fresh.len() < MAX_ROLL {
+                    fresh.push(person.name.clone());
+                    (self.roll.len() + fresh.len() - 1) as u32
+                } else {
+                    // Nobody has enrolled so many; they are matched and have no name.
+                    u32::MAX
+                }
+            })));
+        }
+        let places: BTreeMap<PersonNo, PersonId> =
+            numbers.iter().zip(0..).map(|(number, i)| (*number, PersonId(i))).collect();
+        let old = self.numbers.iter().map(|number| (*number, places.get(number).copied())).collect();
+        self.roll.extend(fresh.iter().cloned());
+        self.numbers = numbers;
+        self.expires = persons.iter().map(|p| p.expires_ms).collect();
+        self.index = gallery.map_or_else(|| Index::nobody(self.index.dimensions()), Index::new);
+        Moved { old, fresh }
     }
 
     /// One look: `faces` with their holders, of tracks that are alive: `alive` tells which. `say` receives what became known

@@ -20,7 +20,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
@@ -152,6 +152,26 @@ fn random(bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// The files that a gallery is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Piece {
+    /// The encrypted file.
+    Gallery = 0,
+    /// Its key.
+    Key = 1,
+    /// The key of a change that is under way.
+    NextKey = 2,
+}
+
+impl Piece {
+    /// All of them, by number.
+    pub const ALL: [Self; 3] = [Self::Gallery, Self::Key, Self::NextKey];
+}
+
+/// Opens the files of a gallery: from the disk, or, in a sealed process, through the warden.
+pub type OpenPiece<'a> = &'a mut dyn FnMut(Piece) -> io::Result<File>;
+
 /// Told before each step that changes the disk, so that tests can end the world there.
 type Watch<'a> = &'a mut dyn FnMut(&'static str) -> io::Result<()>;
 
@@ -185,6 +205,27 @@ impl Vault {
         name.into()
     }
 
+    /// Where the pieces are, as far as the folders that hold them: for whoever confines itself to these.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let credential = self.credential.as_deref().and_then(Path::parent).map(Path::to_owned);
+        std::iter::once(self.folder()).chain(credential).collect()
+    }
+
+    /// Opens one of the files for reading, without waiting for what is no file.
+    ///
+    /// # Errors
+    /// What the system said; there is no next key where the key is a credential.
+    pub fn open_piece(&self, piece: Piece) -> io::Result<File> {
+        let path = match (piece, &self.credential) {
+            (Piece::Gallery, _) => self.path.clone(),
+            (Piece::Key, Some(credential)) => credential.clone(),
+            (Piece::Key, None) => self.key_path(),
+            (Piece::NextKey, Some(_)) => return Err(io::ErrorKind::NotFound.into()),
+            (Piece::NextKey, None) => self.beside(".key.new"),
+        };
+        open_for_reading(&path)
+    }
+
     fn folder(&self) -> PathBuf {
         match self.path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
@@ -197,7 +238,15 @@ impl Vault {
     /// # Errors
     /// [`VaultError`]; [`Kind::Missing`] where there is no such file.
     pub fn open(&self, embedder: &[u8; 32]) -> Result<Gallery, VaultError> {
-        let gallery = self.read()?.0;
+        self.open_with(embedder, &mut |piece| self.open_piece(piece))
+    }
+
+    /// The same with files that somebody else opens.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn open_with(&self, embedder: &[u8; 32], open: OpenPiece<'_>) -> Result<Gallery, VaultError> {
+        let gallery = self.read_with(open)?.0;
         if gallery.embedder != *embedder {
             let (found, wanted) = (short(&gallery.embedder), short(embedder));
             return Err(VaultError::new(
@@ -220,8 +269,12 @@ impl Vault {
     }
 
     fn read(&self) -> Result<(Gallery, Key), VaultError> {
+        self.read_with(&mut |piece| self.open_piece(piece))
+    }
+
+    fn read_with(&self, open: OpenPiece<'_>) -> Result<(Gallery, Key), VaultError> {
         let path = &self.path;
-        let mut bytes = match read_bounded(path, MAX_FILE) {
+        let mut bytes = match open(Piece::Gallery).and_then(|file| read_bounded(file, MAX_FILE)) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let way = "enrol somebody with `porchlight faces enroll`";
@@ -258,7 +311,7 @@ impl Vault {
         let embedder: [u8; 32] = std::array::from_fn(|i| header[12 + i]);
         let id: [u8; 8] = std::array::from_fn(|i| header[44 + i]);
         let nonce: [u8; 24] = std::array::from_fn(|i| header[52 + i]);
-        let key = self.key_of(id)?;
+        let key = self.key_of(id, open)?;
         let tag: [u8; TAG] = std::array::from_fn(|i| tag[i]);
         key.cipher()
             .decrypt_inout_detached(&XNonce::from(nonce), header, text.as_mut().into(), &Tag::from(tag))
@@ -269,22 +322,27 @@ impl Vault {
     }
 
     /// The key that the gallery names: the credential, the key file, or the new key of a change that was cut short.
-    fn key_of(&self, id: [u8; 8]) -> Result<Key, VaultError> {
-        if let Some(credential) = &self.credential {
-            let key = read_key(credential, false)?;
-            return if key.id() == id { Ok(key) } else { Err(wrong_key(credential, &self.path)) };
-        }
-        let place = self.key_path();
-        let current = read_key(&place, true);
+    fn key_of(&self, id: [u8; 8], open: OpenPiece<'_>) -> Result<Key, VaultError> {
+        let private = self.credential.is_none();
+        let place = self.credential.clone().unwrap_or_else(|| self.key_path());
+        let current = parse_key(open(Piece::Key), &place, private);
         if let Ok(key) = &current
             && key.id() == id
         {
             return current;
         }
-        if let Ok(key) = read_key(&self.beside(".key.new"), true)
-            && key.id() == id
-        {
-            return Ok(key);
+        if private {
+            if let Ok(key) = parse_key(open(Piece::NextKey), &self.beside(".key.new"), true)
+                && key.id() == id
+            {
+                return Ok(key);
+            }
+            // Between the two looks the next key may have become the key.
+            if let Ok(key) = parse_key(open(Piece::Key), &place, true)
+                && key.id() == id
+            {
+                return Ok(key);
+            }
         }
         current.and(Err(wrong_key(&place, &self.path)))
     }
@@ -462,36 +520,40 @@ fn seal(gallery: &Gallery, key: &Key) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Without hanging on a pipe that somebody put there.
+fn open_for_reading(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)
+}
+
 /// A regular file of at most `most` bytes.
-fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    // Not to hang on a pipe that somebody put there.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() {
+fn read_bounded(file: File, most: u64) -> io::Result<Vec<u8>> {
+    // Not the standard library's way, which takes a call that a sealed process does not have.
+    let about = rustix::fs::fstat(&file)?;
+    if rustix::fs::FileType::from_raw_mode(about.st_mode) != rustix::fs::FileType::RegularFile {
         return Err(io::Error::other("wanted a file, found a folder or device"));
     }
-    if meta.len() > most {
-        return Err(io::Error::other(format!("wanted at most {most} bytes, found {}", meta.len())));
+    let length = u64::try_from(about.st_size).unwrap_or(u64::MAX);
+    if length > most {
+        return Err(io::Error::other(format!("wanted at most {most} bytes, found {length}")));
     }
-    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    let mut bytes = Vec::with_capacity(length as usize);
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 fn read_key(path: &Path, private: bool) -> Result<Key, VaultError> {
+    parse_key(open_for_reading(path), path, private)
+}
+
+fn parse_key(file: io::Result<File>, path: &Path, private: bool) -> Result<Key, VaultError> {
     let wrong = |what: &dyn std::fmt::Display| VaultError::new(Kind::Key, path, what);
-    if private {
-        let meta = match std::fs::metadata(path) {
-            Ok(meta) => meta,
-            Err(e) => return Err(wrong(&format_args!("the gallery's key: {e}: put the key file back"))),
-        };
-        if meta.mode() & 0o077 != 0 {
-            let mode = meta.mode() & 0o777;
-            return Err(wrong(&format_args!("the gallery's key: wanted mode 600, found {mode:o}: chmod 600 it")));
-        }
+    let file = file.map_err(|e| wrong(&format_args!("the gallery's key: {e}: put the key file back")))?;
+    let about = rustix::fs::fstat(&file).map_err(|e| wrong(&format_args!("the gallery's key: {e}")))?;
+    let mode = about.st_mode & 0o777;
+    if private && mode & 0o077 != 0 {
+        return Err(wrong(&format_args!("the gallery's key: wanted mode 600, found {mode:o}: chmod 600 it")));
     }
-    let bytes = read_bounded(path, KEY_FILE as u64).map(Zeroizing::new);
+    let bytes = read_bounded(file, KEY_FILE as u64).map(Zeroizing::new);
     let bytes = bytes.map_err(|e| wrong(&format_args!("the gallery's key: {e}")))?;
     Key::parse(&bytes).ok_or_else(|| {
         wrong(&format_args!(

@@ -136,6 +136,23 @@ impl Vote {
         was
     }
 
+    /// The gallery was replaced: `place` says which person is where now; evidence for those who are gone goes with them.
+    /// Gives who was named and is gone.
+    pub fn rearrange(&mut self, place: impl Fn(PersonId) -> Option<PersonId>) -> Option<PersonId> {
+        self.beliefs.retain_mut(|belief| match place(belief.person) {
+            Some(person) => {
+                belief.person = person;
+                true
+            }
+            None => false,
+        });
+        let before = self.named;
+        self.named = before.and_then(place);
+        // Whoever was unknown may have been enrolled meanwhile.
+        self.unknown_told = self.unknown_told && self.named.is_none();
+        before.filter(|_| self.named.is_none())
+    }
+
     /// One good face: the likeness to each person (`None`: may not be matched) and the face's quality, 0..=1. Tells what
     /// that changes: at most a revocation and a new verdict.
     pub fn face(&mut self, at: MonoNs, likeness: &[Option<f32>], quality: f32) -> [Option<Verdict>; 2] {

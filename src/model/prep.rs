@@ -190,15 +190,14 @@ impl Prep {
     fn shrink(&mut self, frame: &Frame, region: Region, picture: Size) -> bool {
         // Typed views: the call that finds out the pixel type at run time compiles the library for all sixteen of them.
         let Size { width, height } = frame.size();
-        let Ok(source) = fir::images::TypedImageRef::<fir::pixels::U8x3>::from_buffer(width, height, frame.rgb()) else {
+        let Ok(source) = fir::images::TypedImageRef::<fir::pixels::U8x3>::from_buffer(width, height, frame.rgb())
+        else {
             return false;
         };
         self.shrunk.resize(picture.pixels() * 3, 0);
-        let Ok(mut target) = fir::images::TypedImage::<fir::pixels::U8x3>::from_buffer(
-            picture.width,
-            picture.height,
-            &mut self.shrunk,
-        ) else {
+        let Ok(mut target) =
+            fir::images::TypedImage::<fir::pixels::U8x3>::from_buffer(picture.width, picture.height, &mut self.shrunk)
+        else {
             return false;
         };
         let options = fir::ResizeOptions::new()

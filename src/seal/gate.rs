@@ -98,6 +98,11 @@ impl Gate {
         self.ended || self.words.foreign
     }
 
+    /// What names may pass; more may be entered while the stream runs.
+    pub fn words(&mut self) -> &mut Words {
+        &mut self.words
+    }
+
     /// Run and number of the next line, once `hello` has passed.
     pub fn next(&self) -> Option<(&str, u64)> {
         self.boot.as_ref().and_then(|b| std::str::from_utf8(b).ok()).map(|b| (b, self.seq))

@@ -158,6 +158,7 @@ pub const EYE: &[Rule] = &[
         Rarely,
         "large buffers that grow (a first large picture); keeps the protection it had",
     ),
+    rule("mlock", 149, 228, Always, Rarely, "a gallery that changed stays out of swap too"),
     rule("madvise", 28, 233, Always, Files, "stacks of ended threads, heap trimming"),
     rule("brk", 12, 214, Always, Files, "the main heap"),
     rule("futex", 202, 98, Always, Files, "every lock and condition variable"),

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::desk::{self, Asked};
 use crate::event::{FaultReason, Part, VERSION};
+use crate::face::vault::{Piece, Vault};
 use crate::seal::gate::{Bucket, Gate, MAX_HELLO, Words};
 use crate::source::opener::PathOpener;
 use crate::source::replay::open_file;
@@ -30,6 +31,59 @@ pub enum Holding {
     Files(Vec<PathBuf>),
     /// Device nodes, by number; each is followed to where it is plugged in again.
     Devices(Vec<PathOpener>),
+    /// The gallery, when it has changed; by [`Piece`].
+    Gallery(Watched),
+}
+
+/// A gallery that somebody may change while it is in use.
+///
+/// Its names are read here too: they are what the eye's lines may hold, and the eye cannot be asked for that.
+pub struct Watched {
+    vault: Vault,
+    /// Which file was handed over last.
+    seen: Option<Identity>,
+}
+
+/// Device, inode, time of the last change of the inode. A gallery is replaced, never written to.
+type Identity = (u64, u64, i64, i64);
+
+impl Watched {
+    /// Was never handed over.
+    pub fn new(vault: Vault) -> Self {
+        Self { vault, seen: None }
+    }
+
+    pub(super) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Everybody in it, as far as it can be read.
+    fn names(&self) -> Vec<String> {
+        self.vault.open_any().map(|g| g.persons().iter().map(|p| p.name.clone()).collect()).unwrap_or_default()
+    }
+
+    /// Opens one of its files; the gallery itself only when it is another one than last time.
+    fn open(&mut self, item: usize, names: &mut Words) -> io::Result<OwnedFd> {
+        let piece = *Piece::ALL.get(item).ok_or(io::ErrorKind::NotFound)?;
+        let opened = self.vault.open_piece(piece);
+        if piece != Piece::Gallery {
+            return opened.map(OwnedFd::from);
+        }
+        let identity = match &opened {
+            Ok(file) => {
+                let s = rustix::fs::fstat(file)?;
+                Some((s.st_dev, s.st_ino, s.st_ctime as i64, s.st_ctime_nsec as i64))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => return opened.map(OwnedFd::from),
+        };
+        if self.seen.is_some() && self.seen == identity {
+            return Err(Errno::AGAIN.into());
+        }
+        self.names().iter().for_each(|name| names.name(name));
+        self.seen = identity;
+        opened.map(OwnedFd::from)
+    }
 }
 
 /// How much may pass.
@@ -86,6 +140,12 @@ pub(super) fn keep(post: Post) -> Ending {
     let Post { socket, events, words, mut holdings, names, bound, replaceable } = post;
     let mut complaints =
         Complaints { from: Some(words), line: Vec::new(), left_out: 0, bucket: bucket(COMPLAINTS, now) };
+    let mut names = names;
+    for holding in &holdings {
+        if let Holding::Gallery(watched) = holding {
+            watched.names().iter().for_each(|name| names.name(name));
+        }
+    }
     let mut lines = Lines {
         from: events,
         gate: Gate::new(names),
@@ -168,7 +228,7 @@ fn turn(
     }
     if let Some(open) = socket
         && questions.intersects(readable)
-        && !attend(open.as_fd(), holdings)?
+        && !attend(open.as_fd(), holdings, lines.gate.words())?
     {
         *socket = None;
     }
@@ -176,13 +236,13 @@ fn turn(
 }
 
 /// One question and its answer; false when there will be no more.
-fn attend(socket: BorrowedFd<'_>, holdings: &mut [Holding]) -> Result<bool, Ending> {
+fn attend(socket: BorrowedFd<'_>, holdings: &mut [Holding], names: &mut Words) -> Result<bool, Ending> {
     match desk::listen(socket) {
         Ok(Asked::Question(question)) => {
             let opened = match holdings.get_mut(usize::from(question.camera)) {
                 // Handed over as it is; nobody reads it here.
                 Some(Holding::Stdin) => desk::answer(socket, Ok(rustix::stdio::stdin())),
-                Some(holding) => match open(question.item as usize, holding) {
+                Some(holding) => match open(question.item as usize, holding, names) {
                     Ok(fd) => desk::answer(socket, Ok(fd.as_fd())),
                     Err(e) => desk::answer(socket, Err(e)),
                 },
@@ -203,10 +263,11 @@ fn attend(socket: BorrowedFd<'_>, holdings: &mut [Holding]) -> Result<bool, Endi
 /// Major number of V4L2 devices.
 const VIDEO: u32 = 81;
 
-fn open(item: usize, holding: &mut Holding) -> io::Result<OwnedFd> {
+fn open(item: usize, holding: &mut Holding, names: &mut Words) -> io::Result<OwnedFd> {
     let nothing = || io::Error::from(Errno::NOENT);
     match holding {
         Holding::Nothing | Holding::Stdin => Err(nothing()),
+        Holding::Gallery(watched) => watched.open(item, names),
         Holding::Files(paths) => {
             let fd = open_file(paths.get(item).ok_or_else(nothing)?)?;
             match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
