@@ -111,6 +111,8 @@ pub struct Gallery {
     pub dimensions: usize,
     /// In the order of their names.
     persons: Vec<Person>,
+    /// Templates of all.
+    templates: usize,
 }
 
 /// Whether a name may stand in events: 1 to 64 characters, no control characters, no blanks around it.
@@ -132,7 +134,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 impl Gallery {
     /// Nobody yet.
     pub fn new(embedder: [u8; 32], dimensions: usize) -> Self {
-        Self { embedder, dimensions, persons: Vec::new() }
+        Self { embedder, dimensions, persons: Vec::new(), templates: 0 }
     }
 
     /// In the order of their names.
@@ -151,7 +153,7 @@ impl Gallery {
 
     /// Number of templates of all.
     pub fn templates(&self) -> usize {
-        self.persons.iter().map(|p| p.templates.len()).sum()
+        self.templates
     }
 
     /// Adds a person; one of that name is replaced, with consent and templates.
@@ -160,14 +162,18 @@ impl Gallery {
     /// The rest of a sentence: a bound is passed, or the templates are of another model.
     pub fn insert(&mut self, person: Person) -> Result<(), String> {
         self.check(&person)?;
-        match self.at(&person.name) {
+        let place = self.at(&person.name);
+        let before = place.map_or(0, |i| self.persons[i].templates.len());
+        let templates = self.templates - before + person.templates.len();
+        if templates > MAX_TEMPLATES_TOTAL {
+            return Err(format!("wanted at most {MAX_TEMPLATES_TOTAL} templates"));
+        }
+        match place {
             Ok(i) => self.persons[i] = person,
             Err(_) if self.persons.len() >= MAX_PERSONS => return Err(format!("wanted at most {MAX_PERSONS} persons")),
-            Err(_) if self.templates() + person.templates.len() > MAX_TEMPLATES_TOTAL => {
-                return Err(format!("wanted at most {MAX_TEMPLATES_TOTAL} templates"));
-            }
             Err(i) => self.persons.insert(i, person),
         }
+        self.templates = templates;
         Ok(())
     }
 
@@ -188,7 +194,9 @@ impl Gallery {
 
     /// Takes a person out; their templates are wiped when the result is dropped.
     pub fn remove(&mut self, name: &str) -> Option<Person> {
-        self.at(name).ok().map(|i| self.persons.remove(i))
+        let person = self.at(name).ok().map(|i| self.persons.remove(i))?;
+        self.templates -= person.templates.len();
+        Some(person)
     }
 
     /// The bytes to be encrypted; wiped on drop.
@@ -226,15 +234,14 @@ impl Gallery {
         let dimensions = r.count("dimensions", MAX_DIMENSIONS)?;
         let count = r.count("persons", MAX_PERSONS)?;
         let mut gallery = Self::new(embedder, dimensions);
-        let mut total = 0;
         for _ in 0..count {
             let name = r.text("a name", MAX_NAME * 4)?;
             let consent = r.text("a consent", MAX_CONSENT)?;
             let enrolled_ms = i64::from_le_bytes(r.array("a time")?);
             let expires_ms = Some(i64::from_le_bytes(r.array("a time")?)).filter(|t| *t != i64::MIN);
             let templates = r.count("templates", MAX_TEMPLATES)?;
-            total += templates;
-            if total > MAX_TEMPLATES_TOTAL {
+            gallery.templates += templates;
+            if gallery.templates > MAX_TEMPLATES_TOTAL {
                 return Err(format!("wanted at most {MAX_TEMPLATES_TOTAL} templates"));
             }
             let templates = (0..templates).map(|_| r.template(dimensions)).collect::<Result<_, _>>()?;
@@ -330,9 +337,11 @@ impl Index {
             out.resize(self.owned.len(), 0.0);
             return;
         }
-        let mut rows = self.rows.chunks_exact(self.dimensions);
+        let mut rows = self.rows.as_slice();
         for &owned in &self.owned {
-            let best = rows.by_ref().take(owned as usize).map(|row| dot(row, &face.0)).max();
+            let (own, rest) = rows.split_at(owned as usize * self.dimensions);
+            rows = rest;
+            let best = own.chunks_exact(self.dimensions).map(|row| dot(row, &face.0)).max();
             out.push(best.map_or(-1.0, cosine));
         }
     }
