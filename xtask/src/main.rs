@@ -63,6 +63,18 @@ const CHORES: &[Chore] = &[
         help: "print the expected outputs of the default models on samples/, computed without porchlight",
         run: samples::goldens,
     },
+    Chore {
+        name: "oracle",
+        args: "[PICTURES] [--reference JSON --root DIR]",
+        help: "compare `porchlight detect` with OpenCV's decoders and an independent runtime on a folder of pictures",
+        run: samples::oracle,
+    },
+    Chore {
+        name: "bench",
+        args: "[ROUNDS]",
+        help: "set up and compare the run with the bare ONNX Runtime sessions doing the same inferences",
+        run: work::bench,
+    },
 ];
 
 fn main() -> ExitCode {

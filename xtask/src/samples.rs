@@ -1,4 +1,4 @@
-//! `cargo xtask samples` and `cargo xtask goldens`: the Python scripts beside this crate, started with what they need.
+//! `cargo xtask samples`, `goldens` and `oracle`: the Python scripts beside this crate, started with what they need.
 
 use crate::fail::Result;
 use crate::proc::Program;
@@ -52,4 +52,18 @@ pub(crate) fn compose(args: &[String]) -> Result {
 /// Prints what the default models must answer for `samples/`.
 pub(crate) fn goldens(args: &[String]) -> Result {
     script("goldens.py", args)
+}
+
+/// Compares `porchlight detect` with strangers on a folder of pictures; `samples/` unless another one is named.
+pub(crate) fn oracle(args: &[String]) -> Result {
+    setup::ensure(std::env::consts::ARCH)?;
+    crate::work::build_release()?;
+    let root = crate::root();
+    let path = |p: std::path::PathBuf| p.to_string_lossy().into_owned();
+    let (pictures, rest) = match args.split_first() {
+        Some((first, rest)) if !first.starts_with("--") => (first.clone(), rest),
+        _ => (path(root.join("samples")), args),
+    };
+    let binary = path(crate::work::release_binary());
+    script("oracle_detect.py", &[&[binary, pictures, path(root.join("models"))], rest].concat())
 }

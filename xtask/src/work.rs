@@ -10,17 +10,34 @@ const CLIP: (&str, &str) = ("samples/porch.mjpeg", "15");
 /// `cargo xtask demo`: nothing but the events goes to stdout.
 pub(crate) fn demo(args: &[String]) -> Result {
     setup::ensure(std::env::consts::ARCH)?;
-    proc::cargo(&["build", "--release"], &[])?;
+    build_release()?;
     let root = crate::root();
     let (clip, fps) = CLIP;
     if !root.join(clip).is_file() {
         return Err(Failure::new(format!("{clip} is missing; make it with: cargo xtask samples")));
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
     let program = proc::Program { name: "porchlight", fix: "cargo build --release" };
     crate::say(format_args!("porchlight run --source {clip} --fps {fps}"));
-    let mut run = Command::new(target.join("release/porchlight"));
+    let mut run = Command::new(release_binary());
     program.passing(run.args(["run", "--source", clip, "--fps", fps]).args(args).current_dir(root))
+}
+
+pub(crate) fn build_release() -> Result {
+    proc::cargo(&["build", "--release"], &[])
+}
+
+/// Where [`build_release`] leaves the program.
+pub(crate) fn release_binary() -> std::path::PathBuf {
+    let root = crate::root();
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+    target.join("release/porchlight")
+}
+
+/// `cargo xtask bench`: the run against the bare sessions.
+pub(crate) fn bench(args: &[String]) -> Result {
+    setup::ensure(std::env::consts::ARCH)?;
+    let rounds: Vec<&str> = std::iter::once("--").chain(args.iter().map(String::as_str)).collect();
+    proc::cargo(&[&["bench", "--bench", "run"], rounds.as_slice()].concat(), &[])
 }
 
 /// `cargo xtask test`: every test of the workspace.
