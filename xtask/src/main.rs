@@ -64,6 +64,18 @@ const CHORES: &[Chore] = &[
         run: samples::goldens,
     },
     Chore {
+        name: "strangers",
+        args: "DATA [PERSONS]",
+        help: "clips of strangers against a gallery of others: nobody may be named",
+        run: samples::strangers,
+    },
+    Chore {
+        name: "gallery",
+        args: "",
+        help: "search the gallery beside faiss and numpy, on the same vectors",
+        run: samples::gallery,
+    },
+    Chore {
         name: "oracle",
         args: "[PICTURES] [--reference JSON --root DIR]",
         help: "compare `porchlight detect` with OpenCV's decoders and an independent runtime on a folder of pictures",

@@ -1,6 +1,6 @@
 //! `cargo xtask samples`, `goldens` and `oracle`: the Python scripts beside this crate, started with what they need.
 
-use crate::fail::Result;
+use crate::fail::{Failure, Result};
 use crate::proc::Program;
 use crate::python::{self, Pin};
 use crate::setup;
@@ -65,5 +65,28 @@ pub(crate) fn oracle(args: &[String]) -> Result {
         _ => (path(root.join("samples")), args),
     };
     let binary = path(crate::work::release_binary());
-    script("oracle_detect.py", &[&[binary, pictures, path(root.join("models"))], rest].concat())
+    script("oracle_detect.py", &[&[binary.clone(), pictures, path(root.join("models"))], rest].concat())?;
+    script("oracle_faces.py", &[binary])
+}
+
+/// Runs clips of strangers with a gallery of others: nobody may be named.
+pub(crate) fn strangers(args: &[String]) -> Result {
+    if args.is_empty() {
+        return Err(Failure::usage(
+            "strangers: wanted a folder with videos/ and eval/face_pairs/; see xtask/strangers.py",
+        ));
+    }
+    setup::ensure(std::env::consts::ARCH)?;
+    crate::work::build_release()?;
+    let binary = crate::work::release_binary().to_string_lossy().into_owned();
+    script("strangers.py", &[&[binary], args].concat())
+}
+
+/// The gallery's search beside faiss and numpy on the same vectors.
+pub(crate) fn gallery(_args: &[String]) -> Result {
+    setup::ensure(std::env::consts::ARCH)?;
+    // Before and after: what else the machine does should hit both.
+    crate::proc::cargo(&["bench", "--bench", "gallery"], &[])?;
+    script("gallery_peer.py", &[])?;
+    crate::proc::cargo(&["bench", "--bench", "gallery", "--", "search"], &[])
 }
