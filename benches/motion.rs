@@ -3,6 +3,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use porchlight::frame::{Frame, MonoNs, Stamp};
+use porchlight::frame::{Luma, LumaAt};
 use porchlight::geom::Size;
 use porchlight::motion::{Motion, Plane, Settings};
 use std::hint::black_box;
@@ -45,7 +46,13 @@ fn bench(c: &mut Criterion) {
         group.bench_function(format!("shrink_rgb/{size}"), |b| b.iter(|| plane.set_frame(black_box(&still[0]), 160)));
         let luma: Vec<u8> = still[0].rgb().iter().step_by(3).copied().collect();
         group.bench_function(format!("shrink_luma/{size}"), |b| {
-            b.iter(|| plane.set_luma(black_box(&luma), size, size.width as usize, size, 160));
+            b.iter(|| {
+                plane.set_luma(
+                    Luma { data: black_box(&luma), size, stride: size.width as usize, at: LumaAt::Each },
+                    size,
+                    160,
+                )
+            });
         });
     }
     group.finish();

@@ -129,6 +129,37 @@ impl std::fmt::Debug for RawFrame {
     }
 }
 
+/// Where the luma lies among the bytes of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LumaAt {
+    /// Every byte is one.
+    Each,
+    /// The first of each pair (YUYV).
+    First,
+    /// The second of each pair (UYVY).
+    Second,
+}
+
+/// The luma of a frame whose colour nobody has asked for; full or limited range, as it came.
+#[derive(Clone, Copy)]
+pub struct Luma<'a> {
+    /// The bytes.
+    pub data: &'a [u8],
+    /// Of the frame, pixels.
+    pub size: Size,
+    /// Bytes from row to row.
+    pub stride: usize,
+    /// Which of them are luma.
+    pub at: LumaAt,
+}
+
+impl std::fmt::Debug for Luma<'_> {
+    /// Never the content.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Luma({})", self.size)
+    }
+}
+
 /// Decoded pixels: packed R G B, 8 bits, rows without padding.
 #[derive(Default)]
 pub struct Frame {

@@ -19,6 +19,7 @@
 #![deny(unsafe_code)]
 
 pub mod attention;
+pub mod cadence;
 pub mod cli;
 pub mod command;
 pub mod config;

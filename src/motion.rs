@@ -18,7 +18,7 @@
 //! motion. When most of the plane jumped in one direction, the verdict is [`Kind::Flash`]: the memories are carried over,
 //! cells that gain and offset do not explain start anew, and the next frame is compared as ever.
 
-use crate::frame::{Frame, MonoNs};
+use crate::frame::{Frame, Luma, LumaAt, MonoNs};
 use crate::geom::{Box2, FramePx, Size};
 
 /// Thresholds and time constants. Luma is 0..=255, the mean over a cell.
@@ -91,16 +91,21 @@ impl Plane {
         self.shrink(frame.rgb(), size, size.width as usize * 3, size, cells, &[77, 150, 29]);
     }
 
-    /// Shrinks a plane of luma bytes of `size`, rows `stride` bytes apart, that stands for a frame of size `frame`: the Y
-    /// of a camera's YUYV or NV12, or a JPEG decoded at a fraction of its size. Shorter data than that is no plane:
-    /// false, and everything stays as it was.
-    pub fn set_luma(&mut self, luma: &[u8], size: Size, stride: usize, frame: Size, cells: u32) -> bool {
-        let (width, height) = (size.width as usize, size.height as usize);
-        let needed = stride.checked_mul(height.saturating_sub(1)).and_then(|n| n.checked_add(width));
-        if stride < width || needed.is_none_or(|n| luma.len() < n) {
+    /// Shrinks luma that stands for a frame of size `frame`: the Y of a camera's YUYV or NV12, or a JPEG's, maybe decoded at
+    /// a fraction of its size. Shorter data than that is no plane: false, and everything stays as it was.
+    pub fn set_luma(&mut self, luma: Luma<'_>, frame: Size, cells: u32) -> bool {
+        let Luma { data, size, stride, at } = luma;
+        let weights: &[u16] = match at {
+            LumaAt::Each => &[256],
+            LumaAt::First => &[256, 0],
+            LumaAt::Second => &[0, 256],
+        };
+        let (row, height) = (size.width as usize * weights.len(), size.height as usize);
+        let needed = stride.checked_mul(height.saturating_sub(1)).and_then(|n| n.checked_add(row));
+        if stride < row || needed.is_none_or(|n| data.len() < n) {
             return false;
         }
-        self.shrink(luma, size, stride, frame, cells, &[256]);
+        self.shrink(data, size, stride, frame, cells, weights);
         true
     }
 
@@ -212,6 +217,10 @@ impl Light {
 pub struct Motion {
     settings: Settings,
     plane: Plane,
+    /// Of a frame that was not decoded.
+    peeked: Plane,
+    /// How such a plane differs from a decoded one.
+    bias: Vec<f32>,
     state: Watch,
 }
 
@@ -278,13 +287,34 @@ const VISITED: u8 = 2;
 impl Motion {
     /// Has seen nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, plane: Plane::default(), state: Watch::default() }
+        Self { settings, plane: Plane::default(), peeked: Plane::default(), bias: Vec::new(), state: Watch::default() }
     }
 
     /// Compares a frame with what came before.
     pub fn look(&mut self, at: MonoNs, frame: &Frame) -> Verdict<'_> {
         self.plane.set_frame(frame, self.settings.cells);
         self.state.look(at, &self.plane, &self.settings)
+    }
+
+    /// Compares the luma of a frame that was not decoded. Before the first of them, [`Motion::compare_with`] must have seen
+    /// a decoded frame of that size; `None` otherwise.
+    pub fn peek(&mut self, at: MonoNs, luma: Luma<'_>) -> Option<Verdict<'_>> {
+        if !self.peeked.set_luma(luma, luma.size, self.settings.cells) || self.bias.len() != self.peeked.luma.len() {
+            return None;
+        }
+        for (cell, bias) in self.peeked.luma.iter_mut().zip(&self.bias) {
+            *cell -= bias;
+        }
+        Some(self.state.look(at, &self.peeked, &self.settings))
+    }
+
+    /// Learns how the luma of a frame differs from that of its decoded colours, cell by cell (saturated colours, another
+    /// range): of the frame that [`Motion::look`] saw last.
+    pub fn compare_with(&mut self, luma: Luma<'_>) {
+        self.bias.clear();
+        if self.peeked.set_luma(luma, luma.size, self.settings.cells) && self.peeked.same_shape(&self.plane) {
+            self.bias.extend(self.peeked.luma.iter().zip(&self.plane.luma).map(|(peeked, whole)| peeked - whole));
+        }
     }
 
     /// The same for a plane that was made elsewhere (see [`Plane::set_luma`]).

@@ -21,7 +21,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::attention::Attention;
-use crate::decode::{Decoder, Limits};
+use crate::cadence::{Cadence, Glance};
+use crate::decode::{DecodeError, Decoder, Limits};
 use crate::detection::{ClassId, Detection, Score};
 use crate::emit::{self, Door, Ended, Message};
 use crate::event::{Body, ByeReason, CameraReason, Event, FaultReason, LeftReason, Part, RevokedReason, TrackNo};
@@ -397,6 +398,62 @@ fn complain(camera: &str, what: &dyn std::fmt::Display) {
     for_people(&format!("camera '{camera}': {what}"));
 }
 
+/// What scout remembers of one camera.
+struct Lookout {
+    motion: Motion,
+    cadence: Cadence,
+    broken_in_a_row: u32,
+}
+
+impl Lookout {
+    fn new() -> Self {
+        Self {
+            motion: Motion::new(crate::motion::Settings::default()),
+            cadence: Cadence::new(crate::cadence::Settings::default()),
+            broken_in_a_row: 0,
+        }
+    }
+
+    /// Looks at a frame as closely as it takes. `None`: nothing on it, nobody needs it.
+    fn look(
+        &mut self,
+        decoder: &mut Decoder,
+        captured: &Captured,
+        frame: impl FnOnce() -> Frame,
+    ) -> Result<Option<Scouted>, DecodeError> {
+        let Captured { raw, received } = captured;
+        let (at, received) = (raw.stamp.at, *received);
+        let mut moved = None;
+        match self.cadence.glance(at) {
+            Glance::Full => {}
+            Glance::Skip => return decoder.check(raw).map(|()| None),
+            Glance::Peek => {
+                if let Some(verdict) = decoder.luma(raw)?.and_then(|luma| self.motion.peek(at, luma)) {
+                    if verdict.kind == Kind::Still {
+                        self.cadence.saw(at, Kind::Still, false);
+                        return Ok(None);
+                    }
+                    moved = Some((verdict.kind, verdict.share, verdict.boxes.to_vec()));
+                }
+            }
+        }
+        let mut frame = frame();
+        decoder.decode(raw, &mut frame)?;
+        // A peek that saw something has told it: the same frame again would not differ from itself.
+        let (kind, share, boxes) = moved.unwrap_or_else(|| {
+            let verdict = self.motion.look(at, &frame);
+            (verdict.kind, verdict.share, verdict.boxes.to_vec())
+        });
+        self.cadence.saw(at, kind, true);
+        if self.cadence.is_calm(at)
+            && let Some(luma) = decoder.luma(raw)?
+        {
+            self.motion.compare_with(luma);
+        }
+        Ok(Some(Scouted::Frame { frame, received, kind, share, boxes }))
+    }
+}
+
 /// Decodes and says what moved.
 fn scout(
     taker: &Taker<Captured, Note>,
@@ -406,48 +463,54 @@ fn scout(
     frame_taken: &Receiver<Frame>,
 ) {
     let mut decoder = Decoder::new(Limits::default());
-    let mut motions: Vec<Motion> = ledgers.iter().map(|_| Motion::new(crate::motion::Settings::default())).collect();
-    let mut broken_in_a_row = vec![0u32; ledgers.len()];
+    let mut lookouts: Vec<Lookout> = ledgers.iter().map(|_| Lookout::new()).collect();
     loop {
         match taker.take(PATIENCE) {
             Taken::Nothing => {}
             Taken::Finished => return,
             Taken::Note(camera, at, note) => {
                 if note.is_offline() {
-                    broken_in_a_row[usize::from(camera.0)] = 0;
+                    let lookout = &mut lookouts[usize::from(camera.0)];
+                    lookout.broken_in_a_row = 0;
+                    lookout.cadence.forget();
                 }
                 if to.send(Scouted::Note { camera, at, note }).is_err() {
                     return;
                 }
             }
-            Taken::Item(camera, Captured { raw, received }) => {
+            Taken::Item(camera, captured) => {
                 let index = usize::from(camera.0);
-                let at = raw.stamp.at;
-                let mut frame = frame_taken.try_recv().unwrap_or_default();
-                let decoded = decoder.decode(&raw, &mut frame);
+                let at = captured.raw.stamp.at;
+                let lookout = &mut lookouts[index];
+                let looked = lookout.look(&mut decoder, &captured, || frame_taken.try_recv().unwrap_or_default());
                 // A full channel means that the source has buffers enough.
-                let _ = raw_free[index].try_send(raw.data);
-                let broken = &mut broken_in_a_row[index];
-                let note = match &decoded {
-                    Ok(()) if *broken >= DEGRADED_AFTER => Some(Note::plain(Change::Online, CameraReason::Recovered)),
+                let _ = raw_free[index].try_send(captured.raw.data);
+                let broken = &mut lookout.broken_in_a_row;
+                let note = match &looked {
+                    Ok(_) if *broken >= DEGRADED_AFTER => Some(Note::plain(Change::Online, CameraReason::Recovered)),
                     Err(_) if *broken + 1 == DEGRADED_AFTER => {
                         Some(Note::plain(Change::Degraded, CameraReason::Undecodable))
                     }
                     _ => None,
                 };
-                *broken = if decoded.is_ok() { 0 } else { broken.saturating_add(1) };
+                *broken = if looked.is_ok() { 0 } else { broken.saturating_add(1) };
                 if let Some(note) = note
                     && to.send(Scouted::Note { camera, at, note }).is_err()
                 {
                     return;
                 }
-                if decoded.is_err() {
-                    Ledger::count(&ledgers[index].undecodable);
-                    continue;
-                }
-                let verdict = motions[index].look(at, &frame);
-                let (kind, share, boxes) = (verdict.kind, verdict.share, verdict.boxes.to_vec());
-                if to.send(Scouted::Frame { frame, received, kind, share, boxes }).is_err() {
+                let seen = match looked {
+                    Err(_) => {
+                        Ledger::count(&ledgers[index].undecodable);
+                        continue;
+                    }
+                    Ok(None) => {
+                        Ledger::count(&ledgers[index].still);
+                        continue;
+                    }
+                    Ok(Some(seen)) => seen,
+                };
+                if to.send(seen).is_err() {
                     // Decoded, and nobody will look at it.
                     Ledger::count(&ledgers[index].displaced);
                     return;

@@ -177,13 +177,8 @@ fn find_ff(data: &[u8], from: usize) -> Option<usize> {
     Some(from + start + inside)
 }
 
-/// Decodes one JPEG into `into` without turning it; gives the EXIF chunk (the caller may honour its orientation).
-pub(super) fn decode(
-    raw: &RawFrame,
-    limits: &Limits,
-    scratch: &mut Vec<u8>,
-    into: &mut Frame,
-) -> Result<Option<Vec<u8>>, DecodeError> {
+/// Where a whole JPEG of a kind that is decoded ends, and its facts; follows its markers only.
+pub(super) fn check(raw: &RawFrame, limits: &Limits) -> Result<(usize, Size, Facts), DecodeError> {
     let data = raw.data.as_slice();
     if data.len() > limits.max_encoded {
         return Err(DecodeError::TooLong { found: data.len(), limit: limits.max_encoded });
@@ -222,27 +217,63 @@ pub(super) fn decode(
     if let Some(what) = kind {
         return Err(DecodeError::Unsupported { what });
     }
-    prepare(&data[..end], facts, scratch);
+    match facts.size {
+        Some(size) => Ok((end, size, facts)),
+        None => Err(DecodeError::Malformed { what: "no frame header", at: end }),
+    }
+}
 
+/// Decodes one JPEG into `into` without turning it; gives the EXIF chunk (the caller may honour its orientation).
+pub(super) fn decode(
+    raw: &RawFrame,
+    limits: &Limits,
+    scratch: &mut Vec<u8>,
+    into: &mut Frame,
+) -> Result<Option<Vec<u8>>, DecodeError> {
+    let (end, size, facts) = check(raw, limits)?;
+    prepare(&raw.data[..end], facts, scratch);
+    codec(scratch, limits, size, ColorSpace::RGB, || into.reset(raw.stamp, size))
+}
+
+/// The luma of one JPEG, rows without padding, into `into`; gives its size. Neither chroma is transformed nor colour made.
+pub(super) fn luma(
+    raw: &RawFrame,
+    limits: &Limits,
+    scratch: &mut Vec<u8>,
+    into: &mut Vec<u8>,
+) -> Result<Size, DecodeError> {
+    let (end, size, facts) = check(raw, limits)?;
+    prepare(&raw.data[..end], facts, scratch);
+    into.resize(size.pixels(), 0);
+    codec(scratch, limits, size, ColorSpace::Luma, || into.as_mut_slice()).map(|_| size)
+}
+
+fn codec<'a>(
+    data: &[u8],
+    limits: &Limits,
+    wanted: Size,
+    colours: ColorSpace,
+    into: impl FnOnce() -> &'a mut [u8],
+) -> Result<Option<Vec<u8>>, DecodeError> {
     guarded("zune-jpeg", || {
         let options = DecoderOptions::default()
             .set_strict_mode(true)
             .set_max_width(limits.max_size.width as usize)
             .set_max_height(limits.max_size.height as usize)
             .jpeg_set_max_scans(MAX_SCANS as usize)
-            .jpeg_set_out_colorspace(ColorSpace::RGB);
-        let mut codec = JpegDecoder::new_with_options(ZCursor::new(scratch.as_slice()), options);
+            .jpeg_set_out_colorspace(colours);
+        let mut codec = JpegDecoder::new_with_options(ZCursor::new(data), options);
         codec.decode_headers().map_err(codec_error)?;
-        let size = codec
+        codec
             .dimensions()
             .map(|(width, height)| Size::new(width as u32, height as u32))
-            .filter(|&size| Some(size) == facts.size)
+            .filter(|&size| size == wanted)
             .ok_or(DecodeError::Malformed { what: "two frame headers that disagree", at: 0 })?;
-        let rgb = into.reset(raw.stamp, size);
-        if codec.output_buffer_size() != Some(rgb.len()) {
-            return Err(DecodeError::Codec { reason: "zune-jpeg does not give RGB for this picture".to_owned() });
+        let pixels = into();
+        if codec.output_buffer_size() != Some(pixels.len()) {
+            return Err(DecodeError::Codec { reason: "zune-jpeg does not give this picture's colours".to_owned() });
         }
-        codec.decode_into(rgb).map_err(codec_error)?;
+        codec.decode_into(pixels).map_err(codec_error)?;
         Ok(codec.exif().cloned())
     })
 }

@@ -10,7 +10,7 @@ mod raw;
 mod reference;
 mod still;
 
-use crate::frame::{Frame, PixelFormat, RawFrame};
+use crate::frame::{Frame, Luma, LumaAt, PixelFormat, RawFrame};
 use crate::geom::Size;
 
 /// What a frame may cost. The contract's default: 8192x8192 pixels, 64 MiB encoded.
@@ -174,17 +174,46 @@ pub struct Decoder {
     limits: Limits,
     /// A JPEG made ready for the codec; see [`jpeg`].
     scratch: Vec<u8>,
+    /// The luma of a JPEG.
+    luma: Vec<u8>,
 }
 
 impl Decoder {
     /// A decoder that refuses what exceeds `limits`.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, scratch: Vec::new() }
+        Self { limits, scratch: Vec::new(), luma: Vec::new() }
     }
 
     /// The limits it was made with.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// The luma of a frame, for much less than its colours cost; `None` for formats that have none apart.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn luma<'a>(&'a mut self, raw: &'a RawFrame) -> Result<Option<Luma<'a>>, DecodeError> {
+        match raw.format {
+            PixelFormat::Mjpg => {
+                let size = jpeg::luma(raw, &self.limits, &mut self.scratch, &mut self.luma)?;
+                Ok(Some(Luma { data: &self.luma, size, stride: size.width as usize, at: LumaAt::Each }))
+            }
+            PixelFormat::Still => Ok(None),
+            _ => raw::luma(raw, &self.limits),
+        }
+    }
+
+    /// Whether a frame is whole as far as that shows without decoding it: a JPEG's markers, a raw frame's length.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn check(&self, raw: &RawFrame) -> Result<(), DecodeError> {
+        match raw.format {
+            PixelFormat::Mjpg => jpeg::check(raw, &self.limits).map(|_| ()),
+            PixelFormat::Still => Ok(()),
+            _ => raw::luma(raw, &self.limits).map(|_| ()),
+        }
     }
 
     /// Decodes `raw` into `into`, which takes on its stamp and size.

@@ -6,7 +6,7 @@ use yuv::{
 };
 
 use super::{DecodeError, Limits, guarded, one_line};
-use crate::frame::{Frame, PixelFormat, Range, RawFrame};
+use crate::frame::{Frame, Luma, LumaAt, PixelFormat, Range, RawFrame};
 use crate::geom::Size;
 
 /// Cameras and JPEG use it for SD and HD alike unless they say otherwise, which V4L2 drivers hardly do.
@@ -68,21 +68,37 @@ pub(super) fn least_bytes(format: PixelFormat, size: Size, stride: usize) -> Opt
     Layout::of(format, size, stride).wanted(size.height as usize)
 }
 
-pub(super) fn decode(raw: &RawFrame, limits: &Limits, into: &mut Frame) -> Result<(), DecodeError> {
+/// The frame's size and layout, once it is certain that all of it is there.
+fn check(raw: &RawFrame, limits: &Limits) -> Result<(Size, Layout), DecodeError> {
     let format = raw.format;
     let size = raw.size.ok_or(DecodeError::NoSize { format })?;
     limits.check(size)?;
-    let height = size.height as usize;
     let layout = Layout::of(format, size, raw.stride);
     if layout.stride < layout.row {
         return Err(DecodeError::Stride { format, found: layout.stride, wanted: layout.row });
     }
     let found = raw.data.len();
     let missing = |wanted: usize| DecodeError::Missing { format, size, stride: layout.stride, found, wanted };
-    let wanted = layout.wanted(height).ok_or_else(|| missing(usize::MAX))?;
-    if found < wanted {
-        return Err(missing(wanted));
-    }
+    let wanted = layout.wanted(size.height as usize).ok_or_else(|| missing(usize::MAX))?;
+    if found < wanted { Err(missing(wanted)) } else { Ok((size, layout)) }
+}
+
+/// The luma as it lies there; `None` for formats that have none.
+pub(super) fn luma<'a>(raw: &'a RawFrame, limits: &Limits) -> Result<Option<Luma<'a>>, DecodeError> {
+    let (size, layout) = check(raw, limits)?;
+    let at = match raw.format {
+        PixelFormat::Yuyv => LumaAt::First,
+        PixelFormat::Uyvy => LumaAt::Second,
+        PixelFormat::Rgb24 | PixelFormat::Mjpg | PixelFormat::Still => return Ok(None),
+        _ => LumaAt::Each,
+    };
+    Ok(Some(Luma { data: &raw.data, size, stride: layout.stride, at }))
+}
+
+pub(super) fn decode(raw: &RawFrame, limits: &Limits, into: &mut Frame) -> Result<(), DecodeError> {
+    let format = raw.format;
+    let (size, layout) = check(raw, limits)?;
+    let (height, found) = (size.height as usize, raw.data.len());
     // A stride of more than 4 GiB had wanted more bytes than there are, unless the frame is one row high, where it means
     // nothing; so the fall-back is right.
     let narrow = |stride: usize| u32::try_from(stride).unwrap_or(u32::MAX);

@@ -290,6 +290,24 @@ fn the_frame_buffer_is_kept_from_frame_to_frame() {
 // ---- JPEG ----
 
 #[test]
+fn a_jpegs_luma_is_that_of_its_colours() {
+    let raw = encoded(PixelFormat::Mjpg, &jpeg(70, 42));
+    let frame = decode(&raw).unwrap();
+    let mut decoder = Decoder::new(Limits::default());
+    let luma = decoder.luma(&raw).unwrap().expect("a JPEG has it");
+    assert_eq!((luma.size, luma.data.len(), luma.at), (Size::new(70, 42), 70 * 42, LumaAt::Each));
+    for (y, rgb) in luma.data.iter().zip(frame.rgb().chunks_exact(3)) {
+        let wanted = (77 * u32::from(rgb[0]) + 150 * u32::from(rgb[1]) + 29 * u32::from(rgb[2])) / 256;
+        assert!(u32::from(*y).abs_diff(wanted) <= 3, "{y} {rgb:?}");
+    }
+    assert_eq!(decoder.check(&raw), Ok(()));
+    for end in 0..raw.data.len() {
+        let cut = encoded(PixelFormat::Mjpg, &raw.data[..end]);
+        assert!(decoder.luma(&cut).is_err() && decoder.check(&cut).is_err(), "{end}");
+    }
+}
+
+#[test]
 fn a_jpeg_decodes_to_its_picture_whatever_follows_it() {
     let file = jpeg(40, 24);
     let pixels = gradient(40, 24);
@@ -533,7 +551,17 @@ proptest! {
         let head: &[u8] = [&[][..], b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", b"\xff\xd8\xff\xc0"][head];
         let data = [head, &data].concat();
         let size = sized.then_some(Size::new(width, height));
-        let _ = decode(&raw(format, size, stride, Range::Limited, data));
+        let raw = raw(format, size, stride, Range::Limited, data);
+        let whole = decode(&raw);
+        let mut decoder = Decoder::new(Limits::default());
+        // What can be decoded has a luma that lies in the data, and passes the check.
+        if let Some(luma) = decoder.luma(&raw).ok().flatten() {
+            let mut plane = crate::motion::Plane::default();
+            prop_assert!(plane.set_luma(luma, luma.size, 160));
+        }
+        if whole.is_ok() {
+            prop_assert_eq!(decoder.check(&raw), Ok(()));
+        }
     }
 
     #[test]
@@ -551,6 +579,8 @@ proptest! {
         }
         let at = cut.index(data.len());
         data.splice(at..at, insert);
-        let _ = decode(&encoded(if as_still { PixelFormat::Still } else { PixelFormat::Mjpg }, &data));
+        let raw = encoded(if as_still { PixelFormat::Still } else { PixelFormat::Mjpg }, &data);
+        let _ = decode(&raw);
+        let _ = Decoder::new(Limits::default()).luma(&raw);
     }
 }

@@ -607,6 +607,8 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::face::gallery::tests::{person, sample};
     use std::os::unix::fs::PermissionsExt;

@@ -227,24 +227,24 @@ fn a_luma_plane_tells_the_same_as_the_frame() {
     let luma: Vec<u8> = frame.rgb().chunks_exact(3).map(|p| p[1]).collect();
     let (mut a, mut b, mut c) = (Plane::default(), Plane::default(), Plane::default());
     a.set_frame(&frame, 160);
-    assert!(b.set_luma(&luma, frame.size(), 1280, frame.size(), 160));
+    assert!(b.set_luma(plain(&luma, frame.size(), 1280), frame.size(), 160));
     assert_eq!(a.cells(), (160, 90));
     // Grey pixels: the weights sum to one.
     assert!(a.luma().iter().zip(b.luma()).all(|(p, q)| (p - q).abs() < 0.01));
     // A small plane that stands for a large frame gives boxes of the large one.
     let mut m = Motion::new(Settings::default());
     let mut small = vec![100_u8; 160 * 90];
-    c.set_luma(&small, Size::new(160, 90), 160, frame.size(), 160);
+    c.set_luma(plain(&small, Size::new(160, 90), 160), frame.size(), 160);
     m.look_plane(at_ms(0), &c);
     for y in 20..40 {
         small[y * 160 + 50..][..10].fill(200);
     }
-    c.set_luma(&small, Size::new(160, 90), 160, frame.size(), 160);
+    c.set_luma(plain(&small, Size::new(160, 90), 160), frame.size(), 160);
     let v = m.look_plane(at_ms(66), &c);
     assert_eq!(v.boxes, [Box2::from_xyxy(400.0, 160.0, 480.0, 320.0)]);
-    assert!(!c.set_luma(&small, Size::new(160, 91), 160, frame.size(), 160), "too short");
-    assert!(!c.set_luma(&small, Size::new(160, 90), 159, frame.size(), 160), "rows overlap");
-    assert!(c.set_luma(&[], Size::default(), 0, frame.size(), 160), "an empty plane is a plane");
+    assert!(!c.set_luma(plain(&small, Size::new(160, 91), 160), frame.size(), 160), "too short");
+    assert!(!c.set_luma(plain(&small, Size::new(160, 90), 159), frame.size(), 160), "rows overlap");
+    assert!(c.set_luma(plain(&[], Size::default(), 0), frame.size(), 160), "an empty plane is a plane");
 }
 
 #[test]
@@ -298,4 +298,63 @@ fn the_largest_frame_does_not_overflow_its_sums() {
     let mut p = Plane::default();
     p.set_frame(&frame, 32);
     assert!(p.luma().iter().all(|v| (v - 255.0).abs() < 0.01), "{:?}", p.luma().first());
+}
+
+fn plain(data: &[u8], size: Size, stride: usize) -> Luma<'_> {
+    Luma { data, size, stride, at: LumaAt::Each }
+}
+
+/// Half the picture is of a colour whose luma, made of clipped red, green and blue, is not the camera's; a peek after the
+/// comparison sees nothing there, and does see what comes.
+#[test]
+fn a_peek_sees_what_moves_and_nothing_else() {
+    let size = Size::new(640, 360);
+    let colour = |with: bool| {
+        let mut rgb = vec![0u8; size.pixels() * 3];
+        for (i, p) in rgb.chunks_exact_mut(3).enumerate() {
+            let (x, y) = (i % 640, i / 640);
+            let grey = (60 + (x / 8 + y / 8) % 90) as u8;
+            p.copy_from_slice(&if x < 320 { [255, 0, grey / 4] } else { [grey; 3] });
+            if with && (400..460).contains(&x) && (100..250).contains(&y) {
+                p.fill(230);
+            }
+        }
+        Frame::from_rgb(Stamp::default(), size, rgb).expect("of that size")
+    };
+    // What a camera of limited range would send, off by far where the colour was clipped.
+    let luma = |frame: &Frame| -> Vec<u8> {
+        let of = |p: &[u8]| 16 + (u32::from(p[0]) * 66 + u32::from(p[1]) * 129 + u32::from(p[2]) * 25) / 256;
+        frame.rgb().chunks_exact(3).map(|p| (of(p) + if p[1] == 0 { 20 } else { 0 }) as u8).collect()
+    };
+    let mut motion = Motion::new(Settings::default());
+    let (empty, with) = (colour(false), colour(true));
+    let (empty_luma, with_luma) = (luma(&empty), luma(&with));
+    let at = |ms: u64| MonoNs(ms * 1_000_000);
+    assert!(motion.peek(at(0), plain(&empty_luma, size, 640)).is_none(), "nothing to compare with");
+    for i in 0..60 {
+        motion.look(at(i * 33), &empty);
+    }
+    motion.compare_with(plain(&empty_luma, size, 640));
+    for i in 0..20 {
+        let verdict = motion.peek(at(2000 + i * 150), plain(&empty_luma, size, 640)).expect("compared");
+        assert_eq!(verdict.kind, Kind::Still, "{i}");
+    }
+    let verdict = motion.peek(at(5000), plain(&with_luma, size, 640)).expect("compared");
+    assert_eq!((verdict.kind, verdict.boxes.len()), (Kind::Moving, 1));
+    let wanted = Box2::from_xywh(400.0, 100.0, 60.0, 150.0);
+    assert!(verdict.boxes[0].iou(wanted) > 0.7, "{:?}", verdict.boxes);
+}
+
+#[test]
+fn packed_luma_is_the_plane() {
+    let (size, plane_data) = (Size::new(320, 180), (0..320 * 180).map(|i| (i * 7 % 251) as u8).collect::<Vec<_>>());
+    let mut wanted = Plane::default();
+    assert!(wanted.set_luma(plain(&plane_data, size, 320), size, 160));
+    for (at, pair) in [(LumaAt::First, 0), (LumaAt::Second, 1)] {
+        let packed: Vec<u8> = plane_data.iter().flat_map(|y| if pair == 0 { [*y, 200] } else { [200, *y] }).collect();
+        let mut plane = Plane::default();
+        assert!(plane.set_luma(Luma { data: &packed, size, stride: 640, at }, size, 160));
+        assert_eq!(plane.luma(), wanted.luma(), "{at:?}");
+        assert!(!plane.set_luma(Luma { data: &packed[..packed.len() - 1], size, stride: 640, at }, size, 160));
+    }
 }
