@@ -123,8 +123,8 @@ pub struct Door {
     pub clock: Clock,
     /// Identifies this run.
     pub boot: u64,
-    /// The eye before this one died: the second line says so.
-    pub after_death: bool,
+    /// How the eye before this one ended, which the second line says.
+    pub after_death: Option<FaultReason>,
     /// Leaves `age_ms` out.
     pub deterministic: bool,
     /// Whose words the lines are in.
@@ -147,6 +147,9 @@ pub enum Ended {
     /// Writing failed.
     Failed(io::Error),
 }
+
+/// How often the writer looks up from its queue.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// Bytes that may be written at once after a quiet time.
 const BURST: u64 = 32 * 1024;
@@ -191,8 +194,8 @@ struct Writer<'a, W> {
     all_latencies: Latencies,
 }
 
-/// Writes until the stages before have ended. `out` is stdout, or a buffer in tests; `gone` tells, when asked now and then
-/// while nothing happens, whether the reader has left.
+/// Writes until the stages before have ended. `out` is stdout, or a buffer in tests; `gone`, asked about once a second, tells
+/// whether the reader has left.
 pub fn run<W: Write>(
     door: &Door,
     sealed: &Sealed,
@@ -232,13 +235,20 @@ pub fn run<W: Write>(
 impl<W: Write> Writer<'_, W> {
     fn all(&mut self, messages: &Receiver<Message>, gone: impl Fn() -> bool) -> io::Result<bool> {
         self.hello()?;
-        if self.door.after_death {
+        if let Some(reason) = self.door.after_death {
             let at = if matches!(self.door.clock, Clock::Live) { watch::now() } else { MonoNs(0) };
-            let body = Body::Fault { part: Part::Eye, reason: FaultReason::Died, restarted: true };
+            let body = Body::Fault { part: Part::Eye, reason, restarted: true };
             self.put(Event { camera: None, at, received: at, body })?;
         }
+        let mut asked = Instant::now();
         loop {
-            match messages.recv_timeout(Duration::from_secs(1)) {
+            if asked.elapsed() >= LOOK_AROUND {
+                asked = Instant::now();
+                if gone() {
+                    return Ok(false);
+                }
+            }
+            match messages.recv_timeout(LOOK_AROUND) {
                 Ok(Message::Event(event)) => self.event(event)?,
                 Ok(Message::Persons(names)) => self.names.add_persons(names),
                 Ok(Message::Stats { at, latencies }) => self.stats(at, &latencies)?,
@@ -246,7 +256,6 @@ impl<W: Write> Writer<'_, W> {
                     self.let_waiting_out(at, true)?;
                     self.bye(at, reason, &latencies)?;
                 }
-                Err(RecvTimeoutError::Timeout) if gone() => return Ok(false),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(true),
             }

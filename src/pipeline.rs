@@ -40,7 +40,7 @@ use crate::scene::{Numbers, Visits};
 use crate::seal::Sealed;
 use crate::source::{self, CameraState, Change, FrameSource, Pulled};
 use crate::track::{self, State, Track, Tracker};
-use crate::watch::{self, Latencies};
+use crate::watch::{self, Latencies, Pulse};
 
 /// One camera, opened.
 pub struct Camera {
@@ -178,7 +178,14 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Runs until every source has ended, somebody asks to stop, or the reader of `out` is gone.
 ///
 /// Only a [`Sealed`] gets pixels moving; see [`crate::seal`].
-pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: impl Fn() -> bool + Send) -> Outcome {
+/// `look_around` is called about once a second while the writer does not wait: it learns whether every stage gets on, and says
+/// whether the reader of `out` has left.
+pub fn run<W: Write + Send>(
+    sealed: &Sealed,
+    parts: Parts,
+    out: W,
+    look_around: impl Fn(bool) -> bool + Send,
+) -> Outcome {
     let Parts {
         cameras,
         objects,
@@ -245,19 +252,28 @@ pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: 
         model_failed: &model_failed,
     };
 
+    let pulses: Vec<Pulse> = (0..count + 3).map(|_| Pulse::default()).collect();
+    let (captures, stages) = pulses.split_at(count);
     let (writing, panicked) = std::thread::scope(|scope| {
         let mut threads = Vec::new();
         for (index, ((camera, feeder), free)) in cameras.into_iter().zip(feeders).zip(raw_taken).enumerate() {
             let (ledgers, stop, failed) = (Arc::clone(&ledgers), Arc::clone(&stop), &source_failed);
-            let work = move || capture(camera, &feeder, &ledgers[index], &free, &stop, failed);
-            threads.push(start(scope, format!("capture-{index}"), work));
+            let pulse = &captures[index];
+            let work = move || capture(camera, &feeder, &ledgers[index], &free, &stop, failed, pulse);
+            threads.push(start(scope, format!("capture-{index}"), pulse, work));
         }
         let scout_ledgers = Arc::clone(&ledgers);
-        let work = move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken);
-        threads.push(start(scope, "scout".into(), work));
+        let [first, second, third] = [0, 1, 2].map(|stage| &stages[stage]);
+        let work = move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken, first);
+        threads.push(start(scope, "scout".into(), first, work));
         let back = frame_free.clone();
-        threads.push(start(scope, "vision".into(), move || vision.run(&scouted, &seen_to, &back)));
-        threads.push(start(scope, "report".into(), move || report.run(&seen, &message_to, &frame_free)));
+        threads.push(start(scope, "vision".into(), second, move || vision.run(&scouted, &seen_to, &back, second)));
+        let work = move || report.run(&seen, &message_to, &frame_free, third);
+        threads.push(start(scope, "report".into(), third, work));
+        let reader_gone = || {
+            let now = watch::now();
+            look_around(!pulses.iter().any(|pulse| pulse.is_stuck(now)))
+        };
         let writing = emit::run(&door, sealed, &messages, out, reader_gone);
         // Nobody reads any more, or nobody writes: whoever still runs is to stop.
         drop(messages);
@@ -285,9 +301,13 @@ pub fn run<W: Write + Send>(sealed: &Sealed, parts: Parts, out: W, reader_gone: 
 fn start<'scope, 'env>(
     scope: &'scope std::thread::Scope<'scope, 'env>,
     name: String,
+    pulse: &'scope Pulse,
     work: impl FnOnce() + Send + 'scope,
 ) -> std::io::Result<std::thread::ScopedJoinHandle<'scope, ()>> {
-    std::thread::Builder::new().name(name).spawn_scoped(scope, work)
+    std::thread::Builder::new().name(name).spawn_scoped(scope, || {
+        work();
+        pulse.rest();
+    })
 }
 
 struct Wants {
@@ -305,6 +325,7 @@ fn capture(
     free: &Receiver<Vec<u8>>,
     stop: &AtomicBool,
     failed: &AtomicBool,
+    pulse: &Pulse,
 ) {
     let mut last: Option<Stamp> = None;
     // The driver's count at the last frame or broken frame; a stream that began anew counts anew.
@@ -319,6 +340,10 @@ fn capture(
     let reason = loop {
         if stop.load(Ordering::Acquire) {
             break CameraReason::Shutdown;
+        }
+        if camera.source.info().live {
+            // A file may wait: for the disk, for whoever writes the other end of a pipe, for a slot.
+            pulse.work();
         }
         let buffer = spare.take().or_else(|| free.try_recv().ok()).unwrap_or_default();
         match camera.source.next(buffer) {
@@ -461,11 +486,12 @@ fn scout(
     ledgers: &[Ledger],
     raw_free: &[Sender<Vec<u8>>],
     frame_taken: &Receiver<Frame>,
+    pulse: &Pulse,
 ) {
     let mut decoder = Decoder::new(Limits::default());
     let mut lookouts: Vec<Lookout> = ledgers.iter().map(|_| Lookout::new()).collect();
     loop {
-        match taker.take(PATIENCE) {
+        match pulse.waiting(|| taker.take(PATIENCE)) {
             Taken::Nothing => {}
             Taken::Finished => return,
             Taken::Note(camera, at, note) => {
@@ -560,11 +586,11 @@ struct Vision<'a> {
 }
 
 impl Vision<'_> {
-    fn run(mut self, from: &Receiver<Scouted>, to: &Sender<Seen>, frame_free: &Sender<Frame>) {
+    fn run(mut self, from: &Receiver<Scouted>, to: &Sender<Seen>, frame_free: &Sender<Frame>, pulse: &Pulse) {
         let mut detections = Vec::new();
         let mut looked = Vec::new();
         let mut failures = 0;
-        while let Ok(message) = from.recv() {
+        while let Ok(message) = pulse.waiting(|| from.recv()) {
             let seen = match message {
                 Scouted::Note { camera, at, note } => {
                     let tracker = &mut self.eyes[usize::from(camera.0)].tracker;
@@ -720,12 +746,12 @@ struct Report<'a> {
 struct DoorClosed;
 
 impl Report<'_> {
-    fn run(mut self, from: &Receiver<Seen>, to: &Sender<Message>, frame_free: &Sender<Frame>) {
+    fn run(mut self, from: &Receiver<Seen>, to: &Sender<Message>, frame_free: &Sender<Frame>, pulse: &Pulse) {
         if self.live {
             self.newest = watch::now();
         }
         // An end that cannot be told needs no telling.
-        let _ = self.all(from, to, frame_free);
+        let _ = self.all(from, to, frame_free, pulse);
     }
 
     fn all(
@@ -733,6 +759,7 @@ impl Report<'_> {
         from: &Receiver<Seen>,
         to: &Sender<Message>,
         frame_free: &Sender<Frame>,
+        pulse: &Pulse,
     ) -> Result<(), DoorClosed> {
         let every_ms = u64::try_from(self.stats_every.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut stats_at = self.newest.plus_ms(every_ms);
@@ -740,13 +767,13 @@ impl Report<'_> {
         loop {
             // Files: by the stream's clock, so that the lines of a replay keep their places. Cameras: by ours.
             let message = if self.live {
-                match from.recv_timeout(PATIENCE) {
+                match pulse.waiting(|| from.recv_timeout(PATIENCE)) {
                     Err(RecvTimeoutError::Timeout) => None,
                     Err(RecvTimeoutError::Disconnected) => break,
                     Ok(m) => Some(m),
                 }
             } else {
-                match from.recv() {
+                match pulse.waiting(|| from.recv()) {
                     Err(_) => break,
                     Ok(m) => Some(m),
                 }

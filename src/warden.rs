@@ -18,8 +18,8 @@
 //! # How a life ends
 //!
 //! SIGINT and SIGTERM are passed on once and the eye ends in order; a second one ends everything at once. An eye that dies
-//! (killed, panicked, or put down because it wrote what is no event) is replaced after a pause, when all its sources are
-//! live; the new stream begins with a new `boot` and says `fault`. A replay cannot be taken up in the middle: its stream ends
+//! (killed, panicked, put down because it wrote what is no event, or because it gave no sign of life) is replaced after a pause,
+//! when all its sources are live; the new stream begins with a new `boot` and says `fault`. A replay cannot be taken up in the middle: its stream ends
 //! with `fault` and the run with exit code 6. A line is passed on whole or not at all, so the stream stays well-formed
 //! wherever the eye was cut. If the warden itself is killed, the kernel kills the other two with it.
 
@@ -38,10 +38,13 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::event::FaultReason;
 use crate::exit::Exit;
 use crate::seal::gate::Words;
+use crate::seal::phrases::Phrases;
 use crate::seal::sys::{self, Forked};
 use crate::seal::{self, Beneath, Wanted};
+use crate::source::opener::PathOpener;
 
 pub use gatekeeper::{Bound, Holding, Watched};
 
@@ -50,7 +53,7 @@ use gatekeeper::{Ending, Post};
 /// First word of an eye's command line.
 pub const EYE: &str = "eye";
 
-/// Set for an eye that takes the place of a dead one.
+/// Set for an eye that takes the place of another: how that one ended, a word of [`FaultReason`].
 pub const AFTER_DEATH: &str = "PORCHLIGHT_AFTER_DEATH";
 
 /// What an eye may know of its surroundings.
@@ -65,6 +68,8 @@ pub struct Run {
     pub holdings: Box<dyn Fn() -> Vec<Holding>>,
     /// The names and hashes its lines may hold.
     pub names: Words,
+    /// What it may say to people once it has been given something to look at; `None` for anything, of printable text.
+    pub phrases: Option<Phrases>,
     /// How much it may say.
     pub bound: Bound,
     /// Whether a dead eye is replaced: every source is live.
@@ -126,12 +131,14 @@ pub fn run(run: &Run) -> Result<Exit, WardenError> {
         seal::harden().map_err(WardenError::Seal)?;
     }
     let mut deaths = 0;
+    let mut after = None;
     loop {
         let born = Instant::now();
-        let life = Life::begin(run, deaths > 0)?;
+        let life = Life::begin(run, after)?;
         match life.watch(&mut signals)? {
             Death::Natural(exit) => return Ok(exit),
-            Death::Unexpected(how) => {
+            Death::Unexpected(how, reason) => {
+                after = Some(reason);
                 deaths = if born.elapsed() >= HEALTHY { 1 } else { deaths + 1 };
                 if !run.replaceable || deaths >= HOPELESS {
                     complain(&format!("the eye died ({how}); nothing takes its place"));
@@ -162,7 +169,7 @@ fn stopped_within(pause: Duration, signals: &mut Signals) -> bool {
 /// How an eye ended.
 enum Death {
     Natural(Exit),
-    Unexpected(String),
+    Unexpected(String, FaultReason),
 }
 
 /// One eye and its gatekeeper.
@@ -172,7 +179,7 @@ struct Life {
 }
 
 impl Life {
-    fn begin(run: &Run, after_death: bool) -> Result<Self, WardenError> {
+    fn begin(run: &Run, after: Option<FaultReason>) -> Result<Self, WardenError> {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
         use rustix::pipe::{PipeFlags, pipe_with};
         let (socket, eye_socket) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -191,6 +198,7 @@ impl Life {
                     words,
                     holdings,
                     names: run.names.clone(),
+                    phrases: run.phrases.clone(),
                     bound: run.bound,
                     replaceable: run.replaceable,
                 };
@@ -198,7 +206,7 @@ impl Life {
             }
         };
         drop((socket, events, words));
-        let eye = start_eye(run, after_death, [eye_socket, eye_events, eye_words]);
+        let eye = start_eye(run, after, [eye_socket, eye_events, eye_words]);
         match eye {
             Ok(eye) => Ok(Self { eye, gatekeeper }),
             Err(e) => {
@@ -267,10 +275,16 @@ fn judge(eye: ExitStatus, gatekeeper: WaitStatus, stopped: bool) -> Death {
         return Death::Natural(Exit::Seal);
     }
     if is(Ending::Refused) {
-        return Death::Unexpected("put down by the gatekeeper".into());
+        return Death::Unexpected("put down by the gatekeeper".into(), FaultReason::Died);
+    }
+    if is(Ending::Hung) {
+        return match stopped {
+            true => Death::Natural(Exit::Internal),
+            false => Death::Unexpected("it gave no sign of life".into(), FaultReason::Hung),
+        };
     }
     if !is(Ending::Complete) && !is(Ending::Cut) {
-        return Death::Unexpected("its gatekeeper died".into());
+        return Death::Unexpected("its gatekeeper died".into(), FaultReason::Died);
     }
     let code = eye.code().and_then(|c| u8::try_from(c).ok());
     match [Exit::Done, Exit::Missed, Exit::Usage, Exit::Model, Exit::Source, Exit::Seal]
@@ -279,16 +293,24 @@ fn judge(eye: ExitStatus, gatekeeper: WaitStatus, stopped: bool) -> Death {
     {
         Some(exit) => Death::Natural(exit),
         None if stopped => Death::Natural(Exit::Internal),
-        None => Death::Unexpected(match eye.signal() {
-            Some(libc::SIGSYS) => "it broke its seal and the kernel killed it".into(),
-            Some(signal) => format!("signal {signal}"),
-            None => "an internal error".into(),
-        }),
+        None => Death::Unexpected(
+            match eye.signal() {
+                Some(libc::SIGSYS) => "it broke its seal and the kernel killed it".into(),
+                Some(signal) => format!("signal {signal}"),
+                None => "an internal error".into(),
+            },
+            FaultReason::Died,
+        ),
     }
 }
 
 /// The gatekeeper's life, in its own process.
-fn stand(post: Post, wanted: Wanted) -> Ending {
+fn stand(mut post: Post, wanted: Wanted) -> Ending {
+    for holding in &mut post.holdings {
+        if let Holding::Devices(openers) = holding {
+            openers.iter_mut().for_each(PathOpener::prepare);
+        }
+    }
     let confined = follow_parent().and_then(|()| sys::block_signals()).map_err(|e| e.to_string()).and_then(|()| {
         if wanted == Wanted::Nothing {
             return Ok(());
@@ -299,7 +321,6 @@ fn stand(post: Post, wanted: Wanted) -> Ending {
         }
         let allowed = beneath(&post.holdings);
         seal::landlock(&allowed)
-            .inspect(|_| seal::prime())
             .and_then(|_| seal::enforce(seal::policy::Role::Gatekeeper, None))
             .map_err(|e| e.to_string())
     });
@@ -347,7 +368,7 @@ fn beneath(holdings: &[Holding]) -> Vec<Beneath> {
     allowed
 }
 
-fn start_eye(run: &Run, after_death: bool, [socket, events, words]: [OwnedFd; 3]) -> io::Result<Child> {
+fn start_eye(run: &Run, after: Option<FaultReason>, [socket, events, words]: [OwnedFd; 3]) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("porchlight").arg(EYE).args(&run.arguments).env_clear();
     for name in ENVIRONMENT {
@@ -355,8 +376,8 @@ fn start_eye(run: &Run, after_death: bool, [socket, events, words]: [OwnedFd; 3]
             command.env(name, value);
         }
     }
-    if after_death {
-        command.env(AFTER_DEATH, "1");
+    if let Some(reason) = after {
+        command.env(AFTER_DEATH, reason.word());
     }
     // A group of its own: Ctrl-C reaches the warden, and the eye through it, once.
     command.stdin(Stdio::from(socket)).stdout(Stdio::from(events)).stderr(Stdio::from(words)).process_group(0).spawn()

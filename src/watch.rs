@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::ClockId;
@@ -25,6 +26,42 @@ fn to_mono(t: rustix::time::Timespec) -> MonoNs {
     let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
     let rest = u64::try_from(t.tv_nsec).unwrap_or(0);
     MonoNs(seconds.saturating_mul(1_000_000_000).saturating_add(rest))
+}
+
+/// Whether a thread gets on: since when it has been at work on one thing, or that it waits for the next.
+///
+/// Waiting for work is no fault, however long it lasts. Waiting for room behind a stage needs no mention either: then that stage
+/// is the one that does not get on, or the writer waits for whoever reads, which the gatekeeper knows better.
+#[derive(Debug, Default)]
+pub struct Pulse(AtomicU64);
+
+impl Pulse {
+    /// Longest work on one thing. Inference on the slowest board takes a few seconds, and a camera's driver may think as long.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Waits for the next thing to work on.
+    pub fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.rest();
+        let next = wait();
+        self.work();
+        next
+    }
+
+    /// Begins the next thing.
+    pub fn work(&self) {
+        self.0.store(now().0.max(1), Ordering::Relaxed);
+    }
+
+    /// Nothing to do, or no more.
+    pub fn rest(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether it has been at one thing for so long that it will hardly end.
+    pub fn is_stuck(&self, now: MonoNs) -> bool {
+        let since = self.0.load(Ordering::Relaxed);
+        since != 0 && u128::from(now.0.saturating_sub(since)) > Self::PATIENCE.as_nanos()
+    }
 }
 
 /// Reads what the kernel says of this process and its board.
@@ -133,6 +170,17 @@ mod tests {
             let found = l.percentile_ms(p);
             assert!((found / wanted - 1.0).abs() < 0.03, "p{p}: {found}");
         }
+    }
+
+    #[test]
+    fn who_works_too_long_is_stuck_and_who_waits_is_not() {
+        let pulse = Pulse::default();
+        let in_a_year = MonoNs(now().0 + 365 * 86_400 * 1_000_000_000);
+        assert!(!pulse.is_stuck(in_a_year), "it has not begun");
+        pulse.waiting(|| assert!(!pulse.is_stuck(in_a_year)));
+        assert!(!pulse.is_stuck(now()) && pulse.is_stuck(in_a_year));
+        pulse.rest();
+        assert!(!pulse.is_stuck(in_a_year));
     }
 
     #[test]

@@ -120,3 +120,16 @@ fn no_network_anywhere() {
         }
     }
 }
+
+/// The files that a sealed eye may name when it panics are those of the tree.
+#[test]
+fn a_panic_can_be_anywhere() {
+    let mut files: Vec<String> = code().into_iter().map(|(name, _)| format!("src/{name}")).collect();
+    files.sort();
+    if std::env::var_os("PORCHLIGHT_WRITE_GOLDEN").is_some() {
+        let list: String = files.iter().map(|f| format!("    \"{f}\",\n")).collect();
+        std::fs::write(root().join("src/seal/files.in"), format!("[\n{list}]\n")).expect("writable");
+        return;
+    }
+    assert_eq!(porchlight::seal::phrases::FILES, files, "src/seal/files.in: PORCHLIGHT_WRITE_GOLDEN=1 writes it");
+}

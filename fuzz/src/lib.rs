@@ -1,11 +1,12 @@
 //! What the fuzzers run. Each body takes any bytes and must return: no panic, no hang, no memory beyond the limits.
 //!
-//! - nightly: `cargo +nightly fuzz run decode --features libfuzzer` (also `mjpeg_split`, `y4m`)
+//! - nightly: `cargo +nightly fuzz run decode --features libfuzzer` (also `mjpeg_split`, `y4m`, `gate`)
 //! - stable: `cargo test --manifest-path fuzz/Cargo.toml`, the same bodies over random and damaged bytes
 
 use porchlight::decode::{Decoder, Limits};
 use porchlight::frame::{Frame, PixelFormat, Range, RawFrame, Stamp};
 use porchlight::geom::Size;
+use porchlight::seal::gate::{Gate, MAX_HELLO, Words};
 use porchlight::source::Pulled;
 use porchlight::source::mjpeg::{Split, Splitter};
 use porchlight::source::replay::{Options, from_bytes};
@@ -111,4 +112,39 @@ pub fn y4m(data: &[u8]) {
         }
     }
     panic!("the source does not end");
+}
+
+/// Words that the gate is told before the eye is started.
+fn words() -> Words {
+    let mut words = Words::default();
+    ["front", "person", "0.1.0", "net", "a.mjpeg", "mjpg", "qu\"ote"].iter().for_each(|name| words.name(name));
+    words.hash(&"a".repeat(64));
+    words
+}
+
+/// A stream of lines, as an eye could write it: what passes is JSON of the declared kind, in one spelling, and brings nothing along.
+pub fn gate(data: &[u8]) {
+    let mut gate = Gate::new(words());
+    let mut seq = 0;
+    for line in data.split_inclusive(|byte| *byte == b'\n') {
+        match gate.pass(line) {
+            Ok(()) => {
+                assert!(line.ends_with(b"}\n") && line.iter().filter(|byte| **byte == b'\n').count() == 1);
+                let text = std::str::from_utf8(line).expect("names are UTF-8, the rest is ASCII");
+                // No white space outside of names, which here have none; no control character; never more than is allowed.
+                assert!(!text.trim_end().contains(|c: char| c.is_whitespace() || c.is_control()), "{text}");
+                assert!(text.len() <= if seq == 0 { MAX_HELLO } else { 1024 }, "{} bytes", text.len());
+                assert!(text.contains(&format!(",\"seq\":{seq},")), "{text}");
+                // Behind the name of the run, which may be 16 digits.
+                assert!(!text.as_bytes()[31..].windows(13).any(|w| w.iter().all(u8::is_ascii_digit)), "{text}");
+                seq += 1;
+            }
+            Err(refused) => {
+                assert_eq!(refused.line, seq);
+                // It says where and what was wanted, and quotes nothing.
+                assert!(refused.to_string().is_ascii());
+                return;
+            }
+        }
+    }
 }

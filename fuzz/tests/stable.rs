@@ -31,6 +31,39 @@ fn random() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..2000)
 }
 
+const HEAD: &str = r#"{"v":1,"boot":"0123456789abcdef","seq":"#;
+
+/// A stream that passes: hello, a track, the end of a camera.
+fn lines() -> Vec<u8> {
+    let sha = "a".repeat(64);
+    let hello = format!(
+        "{HEAD}0,\"type\":\"hello\",\"ts\":\"1970-01-01T00:00:00.000Z\",\"camera\":null,\"version\":\"0.1.0\",\
+         \"models\":[{{\"name\":\"net\",\"sha256\":\"{sha}\"}}],\"config_sha256\":\"{sha}\",\
+         \"seal\":{{\"state\":\"full\",\"landlock_abi\":7,\"seccomp\":\"enforced\",\"network\":\"denied\",\
+         \"files\":\"denied\"}},\"cameras\":[{{\"name\":\"front\",\
+         \"source\":\"a.mjpeg\",\"width\":640,\"height\":360,\"fps\":15.00,\"format\":\"mjpg\"}}]}}\n"
+    );
+    let line = |seq, kind: &str, rest: &str| {
+        format!("{HEAD}{seq},\"type\":\"{kind}\",\"ts\":\"1970-01-01T00:00:01.000Z\",\"camera\":\"front\",{rest}}}\n")
+    };
+    let there = "\"track\":1,\"label\":\"person\",\"score\":0.513,\"box\":[0.0127,0.4293,0.0644,0.3970],\"age_ms\":38";
+    let gone = "\"reason\":\"end_of_stream\",\"attempt\":1,\"retry_ms\":0";
+    [hello, line(1, "track.appeared", there), line(2, "camera.offline", gone)].concat().into_bytes()
+}
+
+/// Bytes of the seed changed, one at a time: much of it still passes.
+fn touched() -> impl Strategy<Value = Vec<u8>> {
+    let change = (any::<prop::sample::Index>(), prop_oneof![any::<u8>(), b' '..=b'~', b'0'..=b'9']);
+    prop::collection::vec(change, 0..4).prop_map(|changes| {
+        let mut data = lines();
+        changes.iter().for_each(|(index, value)| {
+            let at = index.index(data.len());
+            data[at] = *value;
+        });
+        data
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -45,6 +78,11 @@ proptest! {
     }
 
     #[test]
+    fn gate(stream in prop_oneof![random(), damaged(lines()), touched()]) {
+        porchlight_fuzz::gate(&stream);
+    }
+
+    #[test]
     fn y4m(
         stream in prop_oneof![
             random(),
@@ -52,6 +90,17 @@ proptest! {
         ],
     ) {
         porchlight_fuzz::y4m(&stream);
+    }
+}
+
+#[test]
+fn the_seed_of_the_gate_passes() {
+    let mut words = porchlight::seal::gate::Words::default();
+    ["front", "person", "0.1.0", "net", "a.mjpeg", "mjpg"].iter().for_each(|name| words.name(name));
+    words.hash(&"a".repeat(64));
+    let mut gate = porchlight::seal::gate::Gate::new(words);
+    for line in lines().split_inclusive(|byte| *byte == b'\n') {
+        gate.pass(line).unwrap();
     }
 }
 

@@ -96,14 +96,21 @@ impl Printer {
 
 /// Parses, runs, and says how it ended. A panic, which is a bug, becomes one line and [`Exit::Internal`].
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
-    std::panic::set_hook(Box::new(|info| {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let is_eye = args.first().is_some_and(|a| a == warden::EYE);
+    std::panic::set_hook(Box::new(move |info| {
         let place = info.location().map_or_else(String::new, |l| format!("{}:{}: ", l.file(), l.line()));
         let what = info.payload_as_str().unwrap_or("a panic");
-        complain(&format!("internal error: {place}{what}: this is a bug, please report it"));
+        if is_eye {
+            // In the words that a sealed eye may use; what was said passes where there is no picture to tell of.
+            complain(&format!("internal error: {place}this is a bug, please report it"));
+            complain(&format!("it said: {what}"));
+        } else {
+            complain(&format!("internal error: {place}{what}: this is a bug, please report it"));
+        }
     }));
     // Before the first thread, and before the library that looks at it.
     crate::seal::no_telemetry();
-    let args: Vec<OsString> = args.into_iter().collect();
     std::panic::catch_unwind(|| match begin(args) {
         Ok(exit) => exit,
         Err(failure) => failure.report(),

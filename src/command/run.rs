@@ -18,7 +18,7 @@ use crate::decode::Limits;
 use crate::detection::ClassId;
 use crate::emit::{Clock, Door, Ended, Hello, HelloCamera, HelloModel};
 use crate::event::line::Names;
-use crate::event::{LineNo, ZoneNo};
+use crate::event::{FaultReason, LineNo, ZoneNo};
 use crate::exit::Exit;
 use crate::face::embed::Embedder;
 use crate::face::gallery::Gallery;
@@ -36,6 +36,7 @@ use crate::model::infer::Runtime;
 use crate::pipeline::{self, AskForNews, Camera, News, Parts};
 use crate::scene::places::{Line, Places, Zone};
 use crate::seal::gate::Words;
+use crate::seal::phrases::Phrases;
 use crate::seal::{Opened, SealError, Wanted};
 use crate::source::camera::{self, CameraSource, Wish};
 use crate::source::opener::PathOpener;
@@ -76,10 +77,12 @@ pub(super) fn run(args: &RunArgs, typed: &[OsString]) -> Result<Exit, Failure> {
     if config.output.format != Format::Native {
         names.foreign();
     }
+    let spoken = spoken(&config);
     let run = warden::Run {
         arguments: typed.to_vec(),
         holdings: Box::new(move || holdings(&config)),
         names,
+        phrases: (all_live && wanted == Wanted::Seal).then(|| Phrases::new(spoken)),
         bound,
         replaceable: all_live,
         wanted,
@@ -113,8 +116,7 @@ fn holdings(config: &Config) -> Vec<Holding> {
     config.cameras.iter().map(|c| one(&c.source)).chain(gallery).collect()
 }
 
-/// Asks the gatekeeper for a changed gallery, and reads it; what cannot be read is complained of once and leaves the old one
-/// in force.
+/// Asks the gatekeeper for a changed gallery, and reads it; one that cannot be read leaves the old one in force.
 fn news(config: &Config, desk: &Desk, embedder: [u8; 32]) -> Option<AskForNews> {
     let vault = super::faces::vault_at(config.faces.gallery.as_ref()?);
     let camera = u8::try_from(config.cameras.len().max(1)).ok()?;
@@ -130,13 +132,8 @@ fn news(config: &Config, desk: &Desk, embedder: [u8; 32]) -> Option<AskForNews> 
             Piece::Gallery => changed.take().ok_or(std::io::ErrorKind::NotFound.into()),
             other => ask(other),
         });
-        match opened {
-            Ok(gallery) => Some(News::Changed(gallery)),
-            Err(e) => {
-                super::complain(&format!("the gallery changed and cannot be used, the old one stays in force: {e}"));
-                None
-            }
-        }
+        // The gatekeeper has read it too, and said what is wrong with it.
+        opened.ok().map(News::Changed)
     }))
 }
 
@@ -169,6 +166,15 @@ fn names(config: &Config) -> Words {
         }
     }
     words
+}
+
+/// Names of cameras and of what they are plugged into, as complaints have them.
+fn spoken(config: &Config) -> Vec<String> {
+    let node = |node: PathBuf| [name_of_node(&node), node.to_string_lossy().into_owned()];
+    match config.cameras.is_empty() {
+        true => camera::nodes().into_iter().flat_map(node).collect(),
+        false => config.cameras.iter().flat_map(|c| [c.name.clone(), c.source.to_string()]).collect(),
+    }
 }
 
 /// The format of a camera that is not there.
@@ -287,7 +293,13 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         stop,
         door,
     };
-    let outcome = pipeline::run(&sealed, parts, Stdout, reader_gone);
+    let look_around = |well: bool| {
+        if well {
+            desk.alive();
+        }
+        reader_gone()
+    };
+    let outcome = pipeline::run(&sealed, parts, Stdout, look_around);
     Ok(match outcome.writing {
         _ if outcome.panicked => Exit::Internal,
         Ended::Failed(e) => return Err(failure(Exit::Internal, format_args!("stdout: cannot be written: {e}"))),
@@ -305,8 +317,9 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
     })
 }
 
-fn after_death() -> bool {
-    std::env::var_os(warden::AFTER_DEATH).is_some()
+fn after_death() -> Option<FaultReason> {
+    let word = std::env::var(warden::AFTER_DEATH).ok()?;
+    Some(if word == FaultReason::Hung.word() { FaultReason::Hung } else { FaultReason::Died })
 }
 
 /// Everything that takes a file to open; starts no thread.
@@ -342,7 +355,7 @@ fn load(args: &RunArgs) -> Result<Loaded, Failure> {
         .collect::<Result<_, _>>()
         .map_err(|e| source_failure(&e))?;
     let replayed = !config.cameras.is_empty() && !config.cameras.iter().any(|c| c.source.is_live());
-    let boot = if replayed && !after_death() { boot_of_replay(&config) } else { random_boot() };
+    let boot = if replayed && after_death().is_none() { boot_of_replay(&config) } else { random_boot() };
     let threads = config.run.thread_count();
     let nodes = if config.cameras.is_empty() { camera::nodes() } else { Vec::new() };
     Ok(Loaded { config, runtime, objects, faces, known, threads, meter: Meter::open(), found, nodes, boot })

@@ -24,7 +24,13 @@ impl Embedding {
     pub fn normalised(raw: &[f32]) -> Option<Self> {
         let norm = raw.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
         let sound = norm.is_finite() && norm > 1e-12;
-        sound.then(|| Self(raw.iter().map(|v| (f64::from(*v) / norm) as f32).collect()))
+        sound.then(|| {
+            let values: Box<[f32]> = raw.iter().map(|v| (f64::from(*v) / norm) as f32).collect();
+            // Out of swap, with the rest of its pages; they stay so when it is gone, for the next ones. Where the user's limit is
+            // too low for that, swap is the user's to encrypt.
+            let _ = crate::seal::lock_memory(&values);
+            Self(values)
+        })
     }
 
     /// Likeness, -1..=1; 0 for embeddings of different length (of different models).

@@ -35,7 +35,7 @@ pub struct Template(Box<[i16]>);
 impl Template {
     /// Rounds an embedding.
     pub fn of(embedding: &Embedding) -> Self {
-        Self(embedding.values().iter().map(|v| (v * ONE).round() as i16).collect())
+        Self::locked(embedding.values().iter().map(|v| (v * ONE).round() as i16).collect())
     }
 
     /// From fixed point. `None` unless the vector's length is 1, but for rounding: the proof that sums fit rests on that.
@@ -43,7 +43,13 @@ impl Template {
         let square: i64 = values.iter().map(|&v| i64::from(v) * i64::from(v)).sum();
         let length = (square as f64).sqrt() / f64::from(ONE);
         // Rounding moves each of up to 4096 components by half a step: .001 of the length at most.
-        ((length - 1.0).abs() <= 0.002).then(|| Self(values.into()))
+        ((length - 1.0).abs() <= 0.002).then(|| Self::locked(values.into()))
+    }
+
+    /// Out of swap, as far as the user's limit allows.
+    fn locked(values: Box<[i16]>) -> Self {
+        let _ = crate::seal::lock_memory(&values);
+        Self(values)
     }
 
     /// Number of dimensions.

@@ -95,13 +95,20 @@ fn io_error<'a>(path: &'a Path, what: &'a str) -> impl FnOnce(io::Error) -> Vaul
     move |e| VaultError::new(Kind::Io, path, format_args!("cannot be {what}: {e}; nothing was changed"))
 }
 
-/// 32 secret bytes, wiped on drop, never printed.
-struct Key(Zeroizing<[u8; 32]>);
+/// 32 secret bytes in one place, out of swap as far as the user's limit allows, wiped on drop, never printed.
+struct Key(Box<Zeroizing<[u8; 32]>>);
 
 impl Key {
+    /// Locked before there is anything to keep.
+    fn blank() -> Self {
+        let key = Self(Box::new(Zeroizing::new([0; 32])));
+        let _ = crate::seal::lock_memory(key.0.as_slice());
+        key
+    }
+
     fn random() -> io::Result<Self> {
-        let mut key = Self(Zeroizing::new([0; 32]));
-        random(key.0.as_mut())?;
+        let mut key = Self::blank();
+        random(key.0.as_mut_slice())?;
         Ok(key)
     }
 
@@ -119,7 +126,7 @@ impl Key {
         if digits.len() != 64 {
             return None;
         }
-        let mut key = Self(Zeroizing::new([0; 32]));
+        let mut key = Self::blank();
         for (byte, pair) in key.0.iter_mut().zip(digits.chunks_exact(2)) {
             let digit = |d: u8| char::from(d).to_digit(16);
             *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
@@ -139,7 +146,7 @@ impl Key {
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new((&*self.0).into())
+        XChaCha20Poly1305::new((&**self.0).into())
     }
 }
 

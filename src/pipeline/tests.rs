@@ -105,7 +105,7 @@ fn captured(steps: &[Step], takes: &[bool], ledger: &Ledger) -> (u64, Vec<Note>)
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let feeder = feeder;
-            capture(camera, &feeder, ledger, &free, &stop, &failed);
+            capture(camera, &feeder, ledger, &free, &stop, &failed, &Pulse::default());
         });
         for (turn, slow) in takes.iter().cycle().enumerate() {
             if *slow {
@@ -209,7 +209,7 @@ fn four_cameras_are_served_fairly_by_a_slow_consumer() {
                 places: Default::default(),
             };
             let (ledger, free, stop, failed) = (&ledgers[index], &free, &stop, &failed);
-            scope.spawn(move || capture(camera, &feeder, ledger, free, stop, failed));
+            scope.spawn(move || capture(camera, &feeder, ledger, free, stop, failed, &Pulse::default()));
         }
         let mut turns = 0;
         while turns < 200 {

@@ -32,6 +32,7 @@
 //! it, by [`gate`], in bytes per second of a strict grammar; SECURITY.md has the figures.
 
 pub mod gate;
+pub mod phrases;
 pub mod policy;
 pub(crate) mod sys;
 
@@ -200,7 +201,6 @@ impl<T> Warm<T> {
         let reached = match landlock {
             None => Reached::OFF,
             Some(landlock) => {
-                prime();
                 first_thread();
                 enforce(Role::Eye, also)?;
                 let state = if landlock.missing.is_empty() { SealState::Full } else { SealState::Partial };
@@ -250,10 +250,24 @@ pub(crate) fn harden() -> Result<(), SealError> {
 }
 
 /// Looks up once what is looked up at its first use, with calls that the policies do not have: the page size and the clocks,
-/// from the kernel's auxiliary vector.
-pub(crate) fn prime() {
+/// from the kernel's auxiliary vector. Before Landlock: kernels older than 6.4 tell it in a file only.
+fn prime() {
     let _ = rustix::param::page_size();
     let _ = (crate::watch::now(), crate::watch::utc_ms());
+    // The first time that the C library gives back memory of a thread's heap, it reads /proc/sys/vm/overcommit_memory to learn
+    // how. It remembers; so let it be now. Pieces below the size that gets a mapping of its own, and enough of them to be trimmed.
+    std::thread::scope(|scope| {
+        let work = || drop(std::hint::black_box((0..64).map(|_| vec![1u8; 32 * 1024]).collect::<Vec<_>>()));
+        // It does nothing that could fail.
+        let _ = scope.spawn(work).join();
+    });
+    // A thread that was joined may be counted for a moment longer.
+    for _ in 0..1000 {
+        if threads().is_ok_and(|count| count == 1) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 /// Starts a thread and waits for its end: with the first one the C library installs a signal handler, which no policy
@@ -292,17 +306,17 @@ pub(crate) struct Landlock {
 #[derive(Clone, Debug)]
 pub(crate) struct Beneath {
     pub(crate) path: PathBuf,
-    pub(crate) write: bool,
+    pub(crate) device: bool,
 }
 
 impl Beneath {
     pub(crate) fn read(path: &Path) -> Self {
-        Self { path: path.to_owned(), write: false }
+        Self { path: path.to_owned(), device: false }
     }
 
     /// Read, write and ioctl, but nothing created or removed.
     pub(crate) fn devices(path: &Path) -> Self {
-        Self { path: path.to_owned(), write: true }
+        Self { path: path.to_owned(), device: true }
     }
 }
 
@@ -312,6 +326,7 @@ const WANTED_ABI: ABI = ABI::V6;
 
 /// Denies everything Landlock can deny but for `allowed`.
 pub(crate) fn landlock(allowed: &[Beneath]) -> Result<Landlock, SealError> {
+    prime();
     let count = threads().map_err(|e| SealError::Harden("counting threads", e))?;
     if count != 1 {
         return Err(SealError::Threads(count));
@@ -325,10 +340,10 @@ pub(crate) fn landlock(allowed: &[Beneath]) -> Result<Landlock, SealError> {
         .and_then(|r| r.scope(Scope::from_all(WANTED_ABI)))
         .and_then(Ruleset::create)
         .map_err(|e| broken(&e))?;
-    for Beneath { path, write } in allowed {
+    for Beneath { path, device } in allowed {
         // What is not there cannot be reached; whoever asks for it will be told.
         let Ok(fd) = PathFd::new(path) else { continue };
-        let access = if *write { reading | AccessFs::WriteFile | AccessFs::IoctlDev } else { reading };
+        let access = if *device { reading | AccessFs::WriteFile | AccessFs::IoctlDev } else { reading };
         // A rule on a file takes only what files have.
         let access = if path.is_dir() { access } else { access & AccessFs::from_file(WANTED_ABI) };
         rules = rules.add_rule(PathBeneath::new(fd, access)).map_err(|e| broken(&e))?;

@@ -78,8 +78,11 @@ const AF_UNIX: u64 = 1;
 /// PARENT_SETTID, CHILD_CLEARTID.
 const THREAD: u64 = 0x003d_0f00;
 
-/// O_CREAT, O_TRUNC and the bit of O_TMPFILE that is its own.
-const MAKES_FILES: u64 = 0o100 | 0o1000 | 0o20_000_000;
+/// O_WRONLY, O_CREAT, O_TRUNC, O_APPEND and the bit of O_TMPFILE that is its own.
+const WRITES: u64 = 0o1 | 0o100 | 0o1000 | 0o2000 | 0o20_000_000;
+
+/// "What are you?", the first of [`IOCTLS`].
+const QUERYCAP: u64 = IOCTLS[0].1;
 
 /// The V4L2 commands of a camera that is set up and streams; none of them reaches another device than the camera.
 pub const IOCTLS: &[(&str, u64)] = &[
@@ -158,9 +161,9 @@ pub const EYE: &[Rule] = &[
         Rarely,
         "large buffers that grow (a first large picture); keeps the protection it had",
     ),
-    rule("mlock", 149, 228, Always, Rarely, "a gallery that changed stays out of swap too"),
     rule("madvise", 28, 233, Always, Files, "stacks of ended threads, heap trimming"),
     rule("brk", 12, 214, Always, Files, "the main heap"),
+    rule("mlock", 149, 228, Always, Files, "vectors of faces stay out of swap; only with a gallery"),
     rule("futex", 202, 98, Always, Files, "every lock and condition variable"),
     rule("sched_yield", 24, 124, Always, Files, "ONNX Runtime's threads wait for each other"),
     rule("sched_getaffinity", 204, 123, Always, Files, "the C library counts processors when a thread gets its heap"),
@@ -211,11 +214,12 @@ pub const GATEKEEPER: &[Rule] = &[
         "openat",
         257,
         56,
-        Without(2, MAKES_FILES),
+        Without(2, WRITES),
         Files,
-        "cameras and sources of the list; Landlock knows which; creates nothing",
+        "cameras and sources of the list, for reading; cameras that only capture for both; Landlock knows which",
     ),
-    rule("fstat", 5, 80, Always, Files, "is it a camera, is it a file?"),
+    rule("fstat", 5, 80, Always, Files, "is it a device of V4L2, is it a file?"),
+    rule("ioctl", 16, 29, OneOf(1, &[QUERYCAP]), Camera, "does it capture? What only shows is handed to nobody"),
     rule(
         "fcntl",
         72,
@@ -228,9 +232,8 @@ pub const GATEKEEPER: &[Rule] = &[
     rule("statx", 332, 291, Always, Camera, "which camera is it (sysfs); Landlock knows which files"),
     rule("newfstatat", 262, 79, Always, Camera, "the same, by the C library's name for it"),
     only_x86_64("readlink", 89, Always, Camera, "where is it plugged in (sysfs)"),
-    rule("readlinkat", 267, 78, Always, Camera, "where is it plugged in (sysfs)"),
+    rule("readlinkat", 267, 78, Always, Rarely, "the same: aarch64 has no other, and newer C libraries use it"),
     rule("getdents64", 217, 61, Always, Camera, "which cameras are there (sysfs)"),
-    rule("lseek", 8, 62, Always, Camera, "the standard library reads a file of sysfs"),
     rule("ppoll", 271, 73, Always, Files, "waiting for the eye and for whoever reads stdout"),
     rule("mmap", 9, 222, Without(2, PROT_EXEC), Rarely, "heap"),
     rule("mprotect", 10, 226, Without(2, PROT_EXEC), Rarely, "heap"),
@@ -515,5 +518,6 @@ mod tests {
         let ours: Vec<u64> = IOCTLS.iter().map(|(_, n)| *n).collect();
         let theirs: Vec<u64> = crate::source::camera::IOCTLS.iter().map(|n| u64::from(*n)).collect();
         assert_eq!(ours, theirs);
+        assert_eq!(QUERYCAP, u64::from(crate::source::camera::WHAT_IS_IT));
     }
 }

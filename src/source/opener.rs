@@ -3,15 +3,17 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, inotify, major, minor};
 
+use super::camera;
+
 /// Opens one camera, again and again.
 pub trait Opener: Send {
-    /// A descriptor of the device, opened for reading and writing, non-blocking, closed on exec. May wait up to about 200 ms for
-    /// a device that is not there, so that it is found as soon as it appears.
+    /// A descriptor of the device, non-blocking, closed on exec, and for reading alone where a camera can be had that way. May
+    /// wait up to about 200 ms for a device that is not there, so that it is found as soon as it appears.
     ///
     /// # Errors
     /// `NotFound` (or `ENODEV`, `ENXIO`): there is no such device now. `InvalidInput`: what is there is no device. Anything
@@ -21,6 +23,9 @@ pub trait Opener: Send {
 
 /// How long an absent device is waited for in one call.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// An absent device is looked for this often when nothing tells that it may be back.
+const LOOK_ANYWAY: Duration = Duration::from_secs(1);
 
 /// What tells a camera from another, without opening it: from sysfs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,12 +81,14 @@ pub struct PathOpener {
     watch: Option<OwnedFd>,
     known: Option<(Identity, bool)>,
     sysfs: PathBuf,
+    /// When it was last looked for and not there.
+    missed: Option<Instant>,
 }
 
 impl PathOpener {
     /// For this device node or link to one. Nothing is opened yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), watch: None, known: None, sysfs: "/sys/class/video4linux".into() }
+        Self { path: path.into(), watch: None, known: None, sysfs: "/sys/class/video4linux".into(), missed: None }
     }
 
     fn present(&self) -> Vec<(PathBuf, Identity)> {
@@ -97,8 +104,28 @@ impl PathOpener {
         std::fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.file_type().is_symlink())
     }
 
+    /// Begins to watch the folder, so that [`PathOpener::glance`] needs no call but `read`.
+    pub(crate) fn prepare(&mut self) {
+        if self.watch.is_none() {
+            let _ = self.news();
+        }
+    }
+
+    /// As [`Opener::open`], without waiting for what is not there, and without looking again for what was not there before
+    /// something has appeared in the folder: whoever asks may ask as often as they like. (Now and then it is looked for anyway: a
+    /// folder of links may itself have come and gone.)
+    pub(crate) fn glance(&mut self) -> io::Result<OwnedFd> {
+        let news = self.news();
+        if !news && self.missed.is_some_and(|last| last.elapsed() < LOOK_ANYWAY) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let opened = self.try_once();
+        self.missed = opened.as_ref().err().filter(|error| is_absent(error)).map(|_| Instant::now());
+        opened
+    }
+
     /// As [`Opener::open`], without waiting for what is not there.
-    pub(crate) fn try_once(&mut self) -> io::Result<OwnedFd> {
+    fn try_once(&mut self) -> io::Result<OwnedFd> {
         let target = match &self.known {
             Some((identity, twins)) if !self.is_link() => {
                 let present = self.present();
@@ -106,12 +133,7 @@ impl PathOpener {
             }
             _ => self.path.clone(),
         };
-        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let fd = rustix::fs::openat(rustix::fs::CWD, &target, flags, Mode::empty()).map_err(|error| match error {
-            // A folder.
-            rustix::io::Errno::ISDIR => io::ErrorKind::InvalidInput.into(),
-            other => io::Error::from(other),
-        })?;
+        let fd = open_node(&target, OFlags::RDONLY)?;
         let stat = fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -123,7 +145,15 @@ impl PathOpener {
             let twins = before.unwrap_or_else(twins);
             self.known = Some((identity, twins));
         }
-        Ok(fd)
+        if !camera::needs_writing(fd.as_fd()) {
+            return Ok(fd);
+        }
+        // One at a time, for drivers that let nobody else in.
+        drop(fd);
+        let again = open_node(&target, OFlags::RDWR)?;
+        let same = fstat(&again)?.st_rdev == stat.st_rdev && camera::needs_writing(again.as_fd());
+        // Another one has taken its place in between.
+        if same { Ok(again) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Waits until something appears beside the path (a node, its final permissions), or for the patience to end.
@@ -137,16 +167,29 @@ impl PathOpener {
         let _ = poll(&mut [PollFd::new(watch, PollFlags::IN)], Some(&patience));
     }
 
-    /// Reads away what the watch has told so far; makes the watch the first time.
-    fn forget_news(&mut self) {
+    /// Reads away what the watch has told so far and says whether there was anything; makes the watch the first time.
+    fn news(&mut self) -> bool {
         let Some(watch) = &self.watch else {
             let folder = self.path.parent().filter(|folder| folder.is_dir()).unwrap_or(Path::new("/dev"));
             self.watch = watch_folders(&[folder, Path::new("/dev")]).ok();
-            return;
+            return true;
         };
         let mut bytes = [0u8; 4096];
-        while rustix::io::read(watch.as_fd(), &mut bytes).is_ok_and(|read| read > 0) {}
+        let mut any = false;
+        while rustix::io::read(watch.as_fd(), &mut bytes).is_ok_and(|read| read > 0) {
+            any = true;
+        }
+        any
     }
+}
+
+fn open_node(path: &Path, access: OFlags) -> io::Result<OwnedFd> {
+    let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty()).map_err(|error| match error {
+        // A folder.
+        rustix::io::Errno::ISDIR => io::ErrorKind::InvalidInput.into(),
+        other => io::Error::from(other),
+    })
 }
 
 fn watch_folders(folders: &[&Path]) -> io::Result<OwnedFd> {
@@ -168,7 +211,7 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
 impl Opener for PathOpener {
     fn open(&mut self) -> io::Result<OwnedFd> {
         // First, so that what appears while we look is not missed.
-        self.forget_news();
+        let _ = self.news();
         match self.try_once() {
             Err(error) if is_absent(&error) => {
                 self.wait();
@@ -181,8 +224,6 @@ impl Opener for PathOpener {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -244,6 +285,21 @@ mod tests {
         });
         assert!(opener.open().is_ok());
         assert!(appears.join().unwrap().elapsed() < Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_glance_looks_again_when_something_has_appeared() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("video0");
+        let mut opener = PathOpener::new(&path);
+        opener.prepare();
+        assert!(is_absent(&opener.glance().unwrap_err()));
+        // As if it were looked for an hour later, so that only the news counts.
+        opener.missed = Some(Instant::now() + Duration::from_secs(3600));
+        assert!(is_absent(&opener.glance().unwrap_err()));
+        std::os::unix::fs::symlink("/dev/null", path).unwrap();
+        assert!(opener.glance().is_ok());
+        assert!(opener.missed.is_none());
     }
 
     proptest! {

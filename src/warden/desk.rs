@@ -8,7 +8,6 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -16,13 +15,16 @@ use rustix::net::{
     SendFlags,
 };
 
-use crate::source::opener::{Opener, is_absent};
+use crate::source::opener::Opener;
 
 /// Bytes of a message, either way.
 const LENGTH: usize = 8;
 
 /// First byte of a question, so that noise is not mistaken for one.
 const OPEN: u8 = 1;
+
+/// "Every part of me gets on." Not answered.
+const ALIVE: [u8; LENGTH] = [2, 0, 0, 0, 0, 0, 0, 0];
 
 /// "Open the `item`th thing of camera `camera`."
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ impl Question {
 #[derive(Debug)]
 pub(super) enum Asked {
     Question(Question),
+    /// Nothing, but a sign of life.
+    Alive,
     /// The eye is gone.
     Closed,
     /// Not of this protocol.
@@ -66,6 +70,7 @@ pub(super) fn listen(socket: BorrowedFd<'_>) -> io::Result<Asked> {
         rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut no_descriptors, RecvFlags::DONTWAIT)?;
     Ok(match bytes.get(..got.bytes) {
         Some([]) => Asked::Closed,
+        Some(message) if message == ALIVE => Asked::Alive,
         Some(message) if !got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) => {
             Question::read(message).map_or(Asked::Noise, Asked::Question)
         }
@@ -98,13 +103,21 @@ pub(super) fn answer(socket: BorrowedFd<'_>, opened: io::Result<BorrowedFd<'_>>)
 /// The eye's end.
 #[derive(Clone, Debug)]
 pub struct Desk {
-    socket: Arc<Mutex<OwnedFd>>,
+    socket: Arc<OwnedFd>,
+    /// Held while an answer is awaited: answers carry no name.
+    asking: Arc<Mutex<()>>,
 }
 
 impl Desk {
     /// Over the socket that the warden started this process with.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket: Arc::new(Mutex::new(socket)) }
+        Self { socket: Arc::new(socket), asking: Arc::default() }
+    }
+
+    /// Tells the gatekeeper that every part of this process gets on. One that it has not heard of for a while is replaced.
+    pub fn alive(&self) {
+        // A gatekeeper that is gone needs no sign.
+        let _ = rustix::io::write(&self.socket, &ALIVE);
     }
 
     /// Asks and waits for the answer.
@@ -112,10 +125,9 @@ impl Desk {
     /// # Errors
     /// The reason the gatekeeper met, or the socket's.
     pub fn ask(&self, question: Question) -> io::Result<OwnedFd> {
-        // One question at a time: answers carry no name.
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         // `write`, because the policy of a sealed eye has no call that could pass a descriptor on.
-        if rustix::io::write(&*socket, &question.bytes())? != LENGTH {
+        if rustix::io::write(&self.socket, &question.bytes())? != LENGTH {
             return Err(io::Error::other("the warden takes no questions"));
         }
         let mut bytes = [0u8; LENGTH];
@@ -123,7 +135,7 @@ impl Desk {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let got = loop {
             match rustix::net::recvmsg(
-                &*socket,
+                &self.socket,
                 &mut [IoSliceMut::new(&mut bytes)],
                 &mut control,
                 RecvFlags::CMSG_CLOEXEC,
@@ -146,9 +158,6 @@ impl Desk {
     }
 }
 
-/// How long a device that is not there is waited for.
-const PATIENCE: Duration = Duration::from_millis(200);
-
 /// One thing, opened by the warden.
 #[derive(Clone, Debug)]
 pub struct FromWarden {
@@ -160,14 +169,8 @@ pub struct FromWarden {
 
 impl Opener for FromWarden {
     fn open(&mut self) -> io::Result<OwnedFd> {
-        match self.desk.ask(self.question) {
-            Err(e) if is_absent(&e) => {
-                // The gatekeeper has other things to do than to wait for a device.
-                std::thread::sleep(PATIENCE);
-                self.desk.ask(self.question)
-            }
-            other => other,
-        }
+        // What is not there is asked for again by whoever wants it, at its own pace; the gatekeeper watches the folder.
+        self.desk.ask(self.question)
     }
 }
 

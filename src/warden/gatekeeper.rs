@@ -18,6 +18,8 @@ use super::desk::{self, Asked};
 use crate::event::{FaultReason, Part, VERSION};
 use crate::face::vault::{Piece, Vault};
 use crate::seal::gate::{Bucket, Gate, MAX_HELLO, Words};
+use crate::seal::phrases::Phrases;
+use crate::source::camera::must_capture;
 use crate::source::opener::PathOpener;
 use crate::source::replay::open_file;
 
@@ -80,9 +82,16 @@ impl Watched {
         if self.seen.is_some() && self.seen == identity {
             return Err(Errno::AGAIN.into());
         }
-        self.names().iter().for_each(|name| names.name(name));
         self.seen = identity;
-        opened.map(OwnedFd::from)
+        let file = opened?;
+        match self.vault.open_any() {
+            Ok(gallery) => gallery.persons().iter().for_each(|p| names.name(&p.name)),
+            Err(e) => {
+                complain(&format!("the gallery changed and cannot be used, the old one stays in force: {e}"));
+                return Err(Errno::AGAIN.into());
+            }
+        }
+        Ok(file.into())
     }
 }
 
@@ -109,6 +118,8 @@ pub(super) enum Ending {
     Broken = 62,
     /// The confinement could not be put in place.
     Unsealed = 63,
+    /// The eye gave no sign of life, though nobody kept it waiting.
+    Hung = 64,
 }
 
 /// What the gatekeeper needs.
@@ -120,6 +131,8 @@ pub(super) struct Post {
     pub(super) words: OwnedFd,
     pub(super) holdings: Vec<Holding>,
     pub(super) names: Words,
+    /// What it may say to people once it may have seen something.
+    pub(super) phrases: Option<Phrases>,
     pub(super) bound: Bound,
     /// Whether another eye will take this one's place: then that one tells of the fault.
     pub(super) replaceable: bool,
@@ -131,15 +144,24 @@ const COMPLAINTS: Bound = Bound { burst: 8 * 1024, per_second: 256 };
 /// Longest complaint.
 const MAX_COMPLAINT: usize = 1024;
 
+/// An eye that writes nothing gives a sign of life every second. One that gives none for so long hangs.
+const HUNG: Duration = Duration::from_secs(10);
+
 /// Longest wait.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Until the eye is gone, or nobody reads.
 pub(super) fn keep(post: Post) -> Ending {
     let now = Instant::now();
-    let Post { socket, events, words, mut holdings, names, bound, replaceable } = post;
-    let mut complaints =
-        Complaints { from: Some(words), line: Vec::new(), left_out: 0, bucket: bucket(COMPLAINTS, now) };
+    let Post { socket, events, words, mut holdings, names, phrases, bound, replaceable } = post;
+    let mut complaints = Complaints {
+        from: Some(words),
+        line: Vec::new(),
+        left_out: 0,
+        bucket: bucket(COMPLAINTS, now),
+        phrases,
+        bound_to_phrases: false,
+    };
     let mut names = names;
     for holding in &holdings {
         if let Holding::Gallery(watched) = holding {
@@ -155,17 +177,19 @@ pub(super) fn keep(post: Post) -> Ending {
         written: 0,
         ended: false,
     };
-    let mut socket = Some(socket);
+    let mut desk = Desk { socket: Some(socket), last_sign: None };
     let ending = loop {
-        match turn(&mut socket, &mut lines, &mut complaints, &mut holdings) {
+        match turn(&mut desk, &mut lines, &mut complaints, &mut holdings) {
             Ok(None) => {}
             Ok(Some(ending)) => break ending,
             Err(ending) => break ending,
         }
     };
     complaints.flush();
-    if ending == Ending::Cut && !replaceable {
-        lines.last_line();
+    match ending {
+        Ending::Cut if !replaceable => lines.last_line(FaultReason::Died),
+        Ending::Hung if !replaceable => lines.last_line(FaultReason::Hung),
+        _ => {}
     }
     ending
 }
@@ -174,9 +198,16 @@ fn bucket(bound: Bound, now: Instant) -> Bucket {
     Bucket::new(bound.burst, bound.per_second, now)
 }
 
+/// The eye's line, and when it was last heard on it.
+struct Desk {
+    socket: Option<OwnedFd>,
+    /// `None` until its first sign: loading models, and waiting for the first byte of a stream, take as long as they take.
+    last_sign: Option<Instant>,
+}
+
 /// Waits once and does what there is to do.
 fn turn(
-    socket: &mut Option<OwnedFd>,
+    desk: &mut Desk,
     lines: &mut Lines,
     complaints: &mut Complaints,
     holdings: &mut [Holding],
@@ -204,7 +235,7 @@ fn turn(
     if let Some(from) = &complaints.from {
         polled[2] = PollFd::new(from, PollFlags::IN);
     }
-    if let Some(socket) = &socket {
+    if let Some(socket) = &desk.socket {
         polled[3] = PollFd::new(socket, PollFlags::IN);
     }
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(patience.subsec_nanos()) };
@@ -226,17 +257,47 @@ fn turn(
     if complaints.from.is_some() && words.intersects(readable) {
         complaints.read();
     }
-    if let Some(open) = socket
-        && questions.intersects(readable)
-        && !attend(open.as_fd(), holdings, lines.gate.words())?
-    {
-        *socket = None;
+    if questions.intersects(readable) {
+        // What it has said so far it said without having seen anything.
+        complaints.bind_to_phrases();
+        desk.attend(holdings, lines.gate.words())?;
+    } else if !events.intersects(readable) {
+        return Ok(desk.hung(lines).then_some(Ending::Hung));
     }
     Ok(None)
 }
 
-/// One question and its answer; false when there will be no more.
-fn attend(socket: BorrowedFd<'_>, holdings: &mut [Holding], names: &mut Words) -> Result<bool, Ending> {
+impl Desk {
+    /// One question and its answer, or a sign of life.
+    fn attend(&mut self, holdings: &mut [Holding], names: &mut Words) -> Result<(), Ending> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        match attend(socket.as_fd(), holdings, names)? {
+            Attended::Question => {}
+            Attended::Sign => self.last_sign = Some(Instant::now()),
+            Attended::Closed => self.socket = None,
+        }
+        Ok(())
+    }
+
+    /// Whether the eye hangs, asked when it has said nothing. While a line of it waits for whoever reads, or for its bound, it
+    /// may be waiting for us; that is no fault of its own.
+    fn hung(&mut self, lines: &Lines) -> bool {
+        if lines.ready > 0 {
+            self.last_sign = self.last_sign.map(|_| Instant::now());
+        }
+        !lines.ended && self.socket.is_some() && self.last_sign.is_some_and(|sign| sign.elapsed() > HUNG)
+    }
+}
+
+/// What came over the eye's line.
+enum Attended {
+    Question,
+    Sign,
+    /// There will be no more.
+    Closed,
+}
+
+fn attend(socket: BorrowedFd<'_>, holdings: &mut [Holding], names: &mut Words) -> Result<Attended, Ending> {
     match desk::listen(socket) {
         Ok(Asked::Question(question)) => {
             let opened = match holdings.get_mut(usize::from(question.camera)) {
@@ -248,15 +309,16 @@ fn attend(socket: BorrowedFd<'_>, holdings: &mut [Holding], names: &mut Words) -
                 },
                 None => desk::answer(socket, Err(Errno::NOENT.into())),
             };
-            Ok(opened.is_ok())
+            Ok(if opened.is_ok() { Attended::Question } else { Attended::Closed })
         }
-        Ok(Asked::Closed) => Ok(false),
+        Ok(Asked::Alive) => Ok(Attended::Sign),
+        Ok(Asked::Closed) => Ok(Attended::Closed),
         Ok(Asked::Noise) => {
             complain("the eye asked something that is no question");
             Err(Ending::Refused)
         }
-        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(true),
-        Err(_) => Ok(false),
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(Attended::Question),
+        Err(_) => Ok(Attended::Closed),
     }
 }
 
@@ -276,12 +338,16 @@ fn open(item: usize, holding: &mut Holding, names: &mut Words) -> io::Result<Own
             }
         }
         Holding::Devices(openers) => {
-            // Without waiting for what is not there: the eye does that, so that nobody else has to.
-            let fd = openers.get_mut(item).ok_or_else(nothing)?.try_once()?;
+            // Without waiting for what is not there: others have questions too.
+            let fd = openers.get_mut(item).ok_or_else(nothing)?.glance()?;
             let stat = rustix::fs::fstat(&fd)?;
             let video = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
                 && rustix::fs::major(stat.st_rdev) == VIDEO;
-            if video { Ok(fd) } else { Err(io::Error::from(Errno::NOTTY)) }
+            if !video {
+                return Err(io::Error::from(Errno::NOTTY));
+            }
+            must_capture(fd.as_fd())?;
+            Ok(fd)
         }
     }
 }
@@ -356,14 +422,14 @@ impl Lines {
     }
 
     /// The stream's last line, where the eye could not write it: what happened, with the number that comes next.
-    fn last_line(&mut self) {
+    fn last_line(&mut self, reason: FaultReason) {
         let Some((boot, seq)) = self.gate.next() else { return };
         let line = format!(
             "{{\"v\":{VERSION},\"boot\":\"{boot}\",\"seq\":{seq},\"type\":\"fault\",\"ts\":\"{}\",\"camera\":null,\
              \"part\":\"{}\",\"reason\":\"{}\",\"restarted\":false}}\n",
             crate::event::line::UtcMs(crate::watch::utc_ms()),
             Part::Eye.word(),
-            FaultReason::Died.word(),
+            reason.word(),
         );
         if self.gate.pass(line.as_bytes()).is_ok() {
             // Nobody is left to be told that it failed.
@@ -372,15 +438,36 @@ impl Lines {
     }
 }
 
-/// What the eye says to people: printable, short lines, and not many.
+/// What the eye says to people: short lines, and not many; and of cameras only what is on the list.
 struct Complaints {
     from: Option<OwnedFd>,
     line: Vec<u8>,
     left_out: u64,
     bucket: Bucket,
+    phrases: Option<Phrases>,
+    bound_to_phrases: bool,
 }
 
 impl Complaints {
+    /// From here on nothing but phrases. Called before the first answer to the eye.
+    fn bind_to_phrases(&mut self) {
+        if self.bound_to_phrases {
+            return;
+        }
+        let waits = |from: &OwnedFd| {
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&now)).is_ok_and(|n| n > 0)
+        };
+        // At most what a pipe holds; an honest eye has said a line or two.
+        for _ in 0..64 {
+            match &self.from {
+                Some(from) if waits(from) => self.read(),
+                _ => break,
+            }
+        }
+        self.bound_to_phrases = true;
+    }
+
     fn read(&mut self) {
         let mut piece = [0u8; 1024];
         let n = match self.from.as_ref().map(|from| rustix::io::read(from, &mut piece)) {
@@ -403,6 +490,13 @@ impl Complaints {
     fn put(&mut self) {
         let line = std::mem::take(&mut self.line);
         let bytes = line.len() + 1;
+        if self.bound_to_phrases
+            && let Some(phrases) = &self.phrases
+            && !std::str::from_utf8(&line).is_ok_and(|line| phrases.pass(line))
+        {
+            self.left_out += bytes as u64;
+            return;
+        }
         if !self.bucket.wait(bytes, Instant::now()).is_zero() {
             self.left_out += bytes as u64;
             return;
@@ -418,7 +512,8 @@ impl Complaints {
             self.put();
         }
         if self.left_out > 0 {
-            complain(&format!("{} more bytes of complaints left out", self.left_out));
+            let note = "there were too many, or what a sealed eye may not say";
+            complain(&format!("{} more bytes of complaints left out: {note}", self.left_out));
         }
     }
 }
@@ -430,4 +525,38 @@ fn complain(what: &str) {
 /// A line for people; a closed stderr is nobody's problem.
 fn say(line: &str) {
     let _ = rustix::io::write(rustix::stdio::stderr(), format!("{line}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines() -> Lines {
+        let (from, _) = rustix::pipe::pipe().unwrap();
+        Lines {
+            from,
+            gate: Gate::new(Words::default()),
+            bucket: Bucket::new(1, 1, Instant::now()),
+            held: Vec::new(),
+            ready: 0,
+            written: 0,
+            ended: false,
+        }
+    }
+
+    /// Silence is a fault only where the eye was heard before, is still there, and waits for nobody.
+    #[test]
+    fn who_is_silent_without_a_reason_hangs() {
+        let long_ago = Instant::now().checked_sub(HUNG * 2);
+        let socket = || Some(rustix::pipe::pipe().unwrap().0);
+        let silent = || Desk { socket: socket(), last_sign: long_ago };
+        assert!(silent().hung(&lines()));
+        assert!(!Desk { last_sign: None, ..silent() }.hung(&lines()), "it is still loading");
+        assert!(!Desk { last_sign: Some(Instant::now()), ..silent() }.hung(&lines()));
+        assert!(!Desk { socket: None, ..silent() }.hung(&lines()), "it is ending");
+        assert!(!silent().hung(&Lines { ended: true, ..lines() }), "it is ending");
+        let mut waiting = silent();
+        assert!(!waiting.hung(&Lines { ready: 1, ..lines() }), "its line waits for the reader");
+        assert!(!waiting.hung(&lines()), "and then it gets its time again");
+    }
 }

@@ -47,7 +47,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "vm",
-        args: "[--list] [--short] [--dev] [SCENARIO...]",
+        args: "[--list] [--short] [--dev] [--must] [SCENARIO...]",
         help: "the camera test bed: scenarios on kernel video devices, in QEMU",
         run: vm::run,
     },

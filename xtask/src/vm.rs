@@ -29,8 +29,13 @@ use scenarios::{SCENARIOS, Scenario};
 /// Kernel modules that the scripts load, with all they depend on.
 const MODULES: [&str; 5] = ["vivid", "v4l2loopback", "dummy_hcd", "gadgetfs", "uvcvideo"];
 /// Files of the checkout that the scripts use, and where the guest has them.
-const FILES: [(&str, &str); 3] =
-    [("xtask/vm/init", "init"), ("xtask/vm/bed.sh", "lib/bed.sh"), ("samples/cat.jpg", "samples/cat.jpg")];
+const FILES: [(&str, &str); 4] = [
+    ("xtask/vm/init", "init"),
+    ("xtask/vm/bed.sh", "lib/bed.sh"),
+    ("samples/cat.jpg", "samples/cat.jpg"),
+    // What `porchlight check` compares a model with.
+    ("samples/people.jpg", "samples/people.jpg"),
+];
 /// The picture that is fed in raw: as what, and how large.
 const RAW: (&str, &str) = ("samples/cat.yuyv", "320x240");
 /// The guest's memory, megabytes.
@@ -45,10 +50,12 @@ struct Asked {
     keep: bool,
     /// With the program that `cargo build` makes: quicker to build, for work on scenarios.
     dev: bool,
+    /// A machine that cannot run them fails.
+    must: bool,
 }
 
 fn understand(args: &[String]) -> Result<Option<Asked>> {
-    let mut asked = Asked { scenarios: Vec::new(), keep: false, dev: false };
+    let mut asked = Asked { scenarios: Vec::new(), keep: false, dev: false, must: false };
     let mut short = false;
     for arg in args {
         match arg.as_str() {
@@ -56,12 +63,13 @@ fn understand(args: &[String]) -> Result<Option<Asked>> {
             "--short" => short = true,
             "--keep" => asked.keep = true,
             "--dev" => asked.dev = true,
+            "--must" => asked.must = true,
             name => match SCENARIOS.iter().find(|s| s.name == name) {
                 Some(scenario) => asked.scenarios.push(scenario),
                 None => {
                     let known: Vec<_> = SCENARIOS.iter().map(|s| s.name).collect();
                     return Err(Failure::usage(format!(
-                        "vm: no scenario is called `{name}`; there are {}; or --list, --short, --keep, --dev",
+                        "vm: no scenario is called `{name}`; there are {}; or --list, --short, --keep, --dev, --must",
                         known.join(", ")
                     )));
                 }
@@ -85,14 +93,21 @@ pub(crate) fn run(args: &[String]) -> Result {
     if let Err(reason) = bed::possible() {
         say(format_args!("vm: skipped: {reason}"));
         say(format_args!("vm: 0 passed, 0 failed, {} skipped", asked.scenarios.len()));
+        if asked.must {
+            return Err(Failure::new("vm: --must: nothing may be skipped here"));
+        }
         return Ok(());
     }
     bed::compiler()?;
     setup::ensure(std::env::consts::ARCH)?;
     let bed = Bed::ensure()?;
-    proc::cargo(if asked.dev { &["build"] } else { &["build", "--release"] }, &[])?;
-    // Not in release: what examples need on top is built for `cargo test` anyway.
-    proc::cargo(&["build", "--example", "frames"], &[])?;
+    if !asked.dev {
+        proc::cargo(&["build", "--release"], &[])?;
+    }
+    // As `cargo test` has built them already: of examples with what they need on top, in one command, so that the library is not
+    // built twice.
+    let program: &[&str] = if asked.dev { &["--bin", "porchlight"] } else { &[] };
+    proc::cargo(&[&["build", "--example", "frames"], program].concat(), &[])?;
     let folder = target().join("vm");
     fs::create_dir_all(&folder).map_err(io(&folder))?;
     let system = folder.join("system.cpio");
@@ -160,6 +175,13 @@ fn pack(bed: &Bed, asked: &Asked, folder: &Path) -> Result<Archive> {
     }
     for file in [&program, &frames, &runtime] {
         for library in bed::libraries(file)? {
+            archive.add(&library.to_string_lossy(), read(&library)?);
+        }
+    }
+    // One scenario records system calls. Where there is no strace it fails, unless it was not asked for.
+    if let Some(strace) = bed::strace() {
+        archive.add("bin/strace", read(&strace)?);
+        for library in bed::libraries(&strace)? {
             archive.add(&library.to_string_lossy(), read(&library)?);
         }
     }
@@ -288,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_scenario_that_never_ran_has_failed() {
-        let asked = Asked { scenarios: SCENARIOS.iter().collect(), keep: false, dev: false };
+        let asked = Asked { scenarios: SCENARIOS.iter().collect(), keep: false, dev: false, must: false };
         assert_eq!(judge(&asked, &[], &Ok(())), SCENARIOS.len());
     }
 }

@@ -69,10 +69,33 @@ seen() {
     return 1
 }
 
-# use ID TEXT: what a process holds: descriptors, threads, resident kilobytes.
+# below ID eye|gatekeeper: the process below the warden.
+below() {
+    local p word
+    for p in $(cat "/proc/$(pid "$1")/task/$(pid "$1")/children"); do
+        word=$(tr '\0' ' ' <"/proc/$p/cmdline" | cut -d' ' -f2)
+        [ "$2" = eye ] && [ "$word" = eye ] && echo "$p"
+        [ "$2" = gatekeeper ] && [ "$word" != eye ] && echo "$p"
+    done
+}
+
+# use ID TEXT: what each of its processes holds: descriptors, threads, resident kilobytes.
 use() {
-    local p; p=$(pid "$1")
-    mark "use $1 $2 fds=$(ls /proc/$p/fd | wc -l) threads=$(ls /proc/$p/task | wc -l) rss=$(awk '/VmRSS/{print $2}' /proc/$p/status)"
+    local who p
+    for who in warden eye gatekeeper; do
+        if [ $who = warden ]; then p=$(pid "$1"); else p=$(below "$1" $who); fi
+        mark "use $1 $2 $who fds=$(ls /proc/$p/fd | wc -l) threads=$(ls /proc/$p/task | wc -l) rss=$(awk '/VmRSS/{print $2}' /proc/$p/status)"
+    done
+}
+
+# filters ID: what the kernel says of each thread of its eye and of its gatekeeper.
+filters() {
+    local who t
+    for who in eye gatekeeper; do
+        for t in /proc/$(below "$1" $who)/task/*; do
+            mark "thread $1 $who $(awk '/^(Name|NoNewPrivs|Seccomp):/{sub(":", "", $1); printf "%s=%s ", tolower($1), $2}' "$t/status")"
+        done
+    done
 }
 
 # configure FILE [MODEL], then lines on stdin: with what all share. `quick` is a model that sees nothing, in 20 ms.

@@ -6,10 +6,12 @@
 //! guest ctl DEVICE NAME VALUE             sets a V4L2 control
 //! guest feed DEVICE FOURCC W H FPS FILE.. writes the files as frames, over and over, into a v4l2loopback device
 //! guest uvc GADGET W H FPS JPEG           is a USB camera (UVC, MJPEG over a bulk endpoint) at the other end of dummy_hcd
+//! guest calls RECORD                     which calls eye and gatekeeper made once sealed, of a recording by strace -f
 //! guest quit CODE                         ends the machine: QEMU exits with CODE * 2 + 1
 //! ```
 //! The record is the second serial line: `SECONDS ID KIND TEXT`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_int, c_ulong, c_void};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
@@ -218,6 +220,49 @@ fn text_descriptor(text: &str) -> Vec<u8> {
     [&[2 + utf16.len() as u8, 3][..], &utf16].concat()
 }
 
+/// Marks `calls ROLE NAMES...` and `ioctls ROLE NAMES...`. A line of the recording is `PID call(arguments) = result`; whose
+/// parent is an eye is one, and who has put its last filter in place is sealed: two of its own for an eye, one for the rest.
+fn calls(path: &str) -> io::Result<()> {
+    let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
+    let first = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let warden = text.lines().next().map(first).unwrap_or_default();
+    let began = text.lines().find(|line| line.contains("execve(") && line.contains("[\"porchlight\", \"eye\""));
+    let eye = began.map(first).ok_or_else(|| io::Error::other("no eye was started"))?;
+    let mut eyes = BTreeSet::from([eye.clone()]);
+    let mut filters: BTreeMap<String, usize> = BTreeMap::new();
+    let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let Some((pid, rest)) = line.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        if eyes.contains(pid) && (rest.starts_with("clone") || rest.starts_with("<... clone")) {
+            let thread = rest.rsplit("= ").next().filter(|tid| tid.parse::<u32>().is_ok());
+            eyes.extend(thread.map(str::to_owned));
+        }
+        if rest.starts_with("seccomp(SECCOMP_SET_MODE_FILTER") {
+            *filters.entry(pid.to_owned()).or_default() += 1;
+            continue;
+        }
+        let Some((call, arguments)) = rest.split_once('(') else { continue };
+        if !call.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
+            continue;
+        }
+        let role = match eyes.contains(pid) {
+            true if filters.get(&eye) == Some(&2) => "eye",
+            false if pid != warden && filters.contains_key(pid) => "gatekeeper",
+            _ => continue,
+        };
+        seen.entry(format!("calls {role}")).or_default().insert(call.to_owned());
+        if call == "ioctl" {
+            let request = arguments.split([',', ')', ' ']).filter(|word| !word.is_empty()).nth(1).unwrap_or_default();
+            seen.entry(format!("ioctls {role}")).or_default().insert(request.to_owned());
+        }
+    }
+    for (what, names) in seen {
+        record("-", "mark", &format!("{what} {}", names.into_iter().collect::<Vec<_>>().join(" ")))?;
+    }
+    Ok(())
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -228,6 +273,7 @@ fn main() {
         ["ctl", device, name, value] => ctl(device, name, value.parse().unwrap_or(0)),
         ["feed", device, fourcc, w, h, fps, ..] => feed(device, fourcc, [number(w), number(h), number(fps)], &args[6..]),
         ["uvc", gadget, w, h, fps, jpeg] => uvc(gadget, [number(w), number(h), number(fps)], jpeg),
+        ["calls", path] => calls(path),
         ["quit", code] => OpenOptions::new().write(true).open("/dev/port").and_then(|mut port| {
             port.seek(SeekFrom::Start(0xf4))?;
             port.write_all(&[code.parse().unwrap_or(1)])

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::negotiate::{Interval, Mode, Rates, Wish, choose, format_of, range_of};
 use super::sys::{self, Filled, Intervals, Pix, Ring, Sizes, Steps};
-use super::{Agreed, Driver, Trouble};
+use super::{Agreed, Driver, MULTI_PLANAR, NO_CAPTURE, Trouble};
 use crate::decode::Limits;
 use crate::event::CameraReason;
 use crate::frame::{MonoNs, PixelFormat};
@@ -45,6 +45,12 @@ impl Named<'_> {
     /// An error of the system, with its meaning for a camera.
     pub(super) fn failed(&self, doing: &'static str, error: &io::Error) -> Trouble {
         let errno = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
+        match errno {
+            // The gatekeeper looked before we could.
+            NO_CAPTURE => return self.unusable(OTHER_PURPOSE, NO_VIDEO),
+            MULTI_PLANAR => return self.unusable(OTHER_PURPOSE, PLANES),
+            _ => {}
+        }
         let (kind, reason, hint) = match errno {
             _ if is_absent(error) => (Kind::Gone, CameraReason::Unplugged, "no such camera (unplugged?)"),
             _ if error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none() => {
@@ -77,6 +83,11 @@ impl Named<'_> {
     }
 }
 
+/// What to do about a node that is no camera.
+const NO_VIDEO: &str = "the node does not capture video; try the camera's other /dev/video node";
+/// What to do about a camera of the other of V4L2's two interfaces.
+const PLANES: &str = "it captures into several planes, which is not supported; use a bridge such as v4l2loopback";
+
 /// What refuses a node that is no camera.
 pub(super) const OTHER_PURPOSE: &str = "use it as a camera";
 
@@ -85,13 +96,7 @@ pub(super) fn offer(name: &str, fd: BorrowedFd<'_>, wanted: Size) -> Result<Offe
     let named = Named(name);
     let caps = sys::caps(fd).map_err(|e| named.failed("ask what it is", &e))?;
     if !caps.captures {
-        return Err(named.unusable(
-            OTHER_PURPOSE,
-            match caps.multi_planar {
-                true => "it captures into several planes, which is not supported; use a bridge such as v4l2loopback",
-                false => "the node does not capture video; try the camera's other /dev/video node",
-            },
-        ));
+        return Err(named.unusable(OTHER_PURPOSE, if caps.multi_planar { PLANES } else { NO_VIDEO }));
     }
     let mut modes = Vec::new();
     let mut others = Vec::new();
@@ -174,8 +179,8 @@ impl Kernel {
         let able: Vec<Mode> = offer.modes.into_iter().filter(|mode| limits.check(mode.size).is_ok()).collect();
         let Some((mode, why)) = choose(&able, wish) else {
             let wanted = wish.format.map_or("MJPG, YUYV, UYVY, NV12, YU12 or GREY", PixelFormat::name);
-            let found = if offer.others.is_empty() { "nothing".into() } else { offer.others.join(", ") };
-            return Err(named.unusable("find a mode", format!("wanted {wanted}, it offers {found}")));
+            let problem = format!("wanted {wanted}, it offers other formats: see `porchlight cameras`");
+            return Err(named.unusable("find a mode", problem));
         };
         let asked = Pix {
             width: mode.size.width,
@@ -186,7 +191,8 @@ impl Kernel {
         };
         let got = sys::set_format(fd, asked).map_err(|e| named.failed("set the format", &e))?;
         let Some(format) = format_of(got.format) else {
-            return Err(named.unusable("set the format", format!("the driver gave {}, which is not read", got.format)));
+            let problem = "the driver gave a format that is not read: see `porchlight cameras`";
+            return Err(named.unusable("set the format", problem));
         };
         let size = Size::new(got.width, got.height);
         limits.check(size).map_err(|e| named.unusable("set the format", e.to_string()))?;
@@ -274,8 +280,16 @@ mod tests {
         let kind = |errno| trouble(errno).error.kind();
         assert_eq!([19, 6, 2].map(kind), [Kind::Gone; 3]);
         assert_eq!([5, 16, 22, 28].map(kind), [Kind::Broken; 4]);
-        assert_eq!([13, 1, 25].map(kind), [Kind::Unusable; 3]);
+        assert_eq!([13, 1, 25, 95, 93].map(kind), [Kind::Unusable; 5]);
+        let of_planes = trouble(93).error.to_string();
+        assert!(of_planes.contains("several planes") && !of_planes.contains("os error"), "{of_planes}");
         assert_eq!([16, 28].map(|errno| trouble(errno).reason), [CameraReason::Busy, CameraReason::NoBandwidth]);
+        // Whatever it is, a sealed eye may say it.
+        let phrases = crate::seal::phrases::Phrases::new(vec!["/dev/video9".into(), "front".into()]);
+        for errno in 1..=133 {
+            let line = format!("porchlight: camera 'front': {}", trouble(errno).error);
+            assert!(phrases.pass(&line), "{line}");
+        }
         let line = trouble(16).error.to_string();
         assert!(line.starts_with("/dev/video9: cannot open: ") && line.contains("fuser -v"), "{line}");
     }

@@ -34,13 +34,17 @@ mod find;
 mod negotiate;
 mod sys;
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 pub use device::Offer;
 pub use find::{Found, first, list, nodes, probe};
 pub use negotiate::{FourCc, Interval, Mode, Rates, Wish, choose};
-pub use sys::IOCTLS;
+pub use sys::{IOCTLS, WHAT_IS_IT};
 
 use device::Kernel;
 use negotiate::{believable, unwrap_sequence};
@@ -52,6 +56,34 @@ use crate::decode::{Limits, least_bytes};
 use crate::event::CameraReason;
 use crate::frame::{CameraId, MonoNs, PixelFormat, Range, RawFrame, Stamp};
 use crate::geom::Size;
+
+/// Refuses a node that is no camera, before it is handed to anybody: one that only shows, converts, or tunes.
+///
+/// # Errors
+/// The device's; or, where it is something else, [`NO_CAPTURE`] or [`MULTI_PLANAR`].
+pub(crate) fn must_capture(fd: BorrowedFd<'_>) -> io::Result<()> {
+    match sys::caps(fd)? {
+        caps if caps.captures => Ok(()),
+        caps if caps.multi_planar => Err(MULTI_PLANAR.into()),
+        _ => Err(NO_CAPTURE.into()),
+    }
+}
+
+/// The loop-back driver, which may hide that it shows what it is given.
+const LOOPBACK: &str = "v4l2 loopback";
+
+/// Whether this is a camera whose buffers can be mapped only through a descriptor that is open for writing: the kernel's videobuf2
+/// wants mappings that are shared, which those of a descriptor for reading are not. Such a camera has nothing that could be
+/// written: its buffers are its one user's own. A device that is camera and screen at once is another matter; the loop-back driver
+/// maps for readers, too, and then nothing can be put into it, by a call or through a mapping.
+pub(crate) fn needs_writing(fd: BorrowedFd<'_>) -> bool {
+    sys::caps(fd).is_ok_and(|caps| caps.captures && !caps.shows && caps.driver != LOOPBACK)
+}
+
+/// How the gatekeeper tells an eye that a node is no camera; no driver answers `open` with this.
+pub(crate) const NO_CAPTURE: Errno = Errno::OPNOTSUPP;
+/// How it tells that a camera gives each picture in several planes; no driver answers `open` with this.
+pub(crate) const MULTI_PLANAR: Errno = Errno::PROTONOSUPPORT;
 
 /// Longest wait of one pull.
 const WAIT: Duration = Duration::from_millis(200);

@@ -23,6 +23,12 @@ use v4l::v4l_sys as raw;
 use super::negotiate::{FourCc, Interval};
 use crate::frame::MonoNs;
 
+/// Whatever takes pictures. Not V4L2_CAP_VIDEO_OVERLAY: that is a camera which draws onto a screen, as old television cards did.
+const SHOWING: u32 = raw::V4L2_CAP_VIDEO_OUTPUT
+    | raw::V4L2_CAP_VIDEO_OUTPUT_MPLANE
+    | raw::V4L2_CAP_VIDEO_OUTPUT_OVERLAY
+    | raw::V4L2_CAP_VIDEO_M2M
+    | raw::V4L2_CAP_VIDEO_M2M_MPLANE;
 const CAPTURE: u32 = raw::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
 const MAPPED: u32 = raw::v4l2_memory_V4L2_MEMORY_MMAP;
 /// Most buffers taken of a driver that gives more than it was asked for.
@@ -103,7 +109,12 @@ pub(super) struct Caps {
     pub(super) captures: bool,
     /// Captures video, but in a way that is not read here.
     pub(super) multi_planar: bool,
+    /// Shows what is written into it.
+    pub(super) shows: bool,
 }
+
+/// The question what a node is: the one command that the gatekeeper has.
+pub const WHAT_IS_IT: u32 = QUERYCAP;
 
 pub(super) fn caps(fd: BorrowedFd<'_>) -> io::Result<Caps> {
     let mut caps = zero!(v4l2_capability);
@@ -118,6 +129,7 @@ pub(super) fn caps(fd: BorrowedFd<'_>) -> io::Result<Caps> {
         bus: text(&caps.bus_info),
         captures: streams && flags & raw::V4L2_CAP_VIDEO_CAPTURE != 0,
         multi_planar: streams && flags & raw::V4L2_CAP_VIDEO_CAPTURE_MPLANE != 0,
+        shows: flags & SHOWING != 0,
     })
 }
 

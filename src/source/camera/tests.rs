@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::device::Named;
 use super::*;
+use crate::seal::phrases::Phrases;
 
 /// What the device does in one stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -198,6 +199,10 @@ fn live(forecast: &[(u64, Weather)], afterwards: Weather, until_ms: u64) -> (Vec
             }
             Pulled::State { buffer: back, state } => {
                 buffer = back;
+                // Whatever it says of itself, a sealed eye may say.
+                let phrases = Phrases::new(vec!["simulated".into(), "front".into()]);
+                let line = format!("porchlight: camera 'front': {}", state.words);
+                assert!(state.words.is_empty() || phrases.pass(&line), "{line}");
                 Seen::State(state)
             }
             Pulled::Quiet(back) => {

@@ -209,6 +209,11 @@ pub(crate) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 
+/// The tracer, where it is installed.
+pub(crate) fn strace() -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join("strace")).find(|path| path.is_file())
+}
+
 /// gcc must be there before a long download.
 pub(crate) fn compiler() -> Result {
     GCC.output(GCC.command().arg("--version"), "looking for gcc").map(|_| ())

@@ -5,8 +5,7 @@ configure /tmp/none.toml <<END
 END
 start norun porchlight run --config /tmp/none.toml
 ended norun 30
-front /no/such/place
-start nopath porchlight run --config /tmp/front.toml
+start nopath porchlight run --camera /no/such/place
 ended nopath 30
 load vivid n_devs=1 node_types=0x101 num_inputs=1 input_types=0x0 num_outputs=1 output_types=0x1
 loopback 10
