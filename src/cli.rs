@@ -122,6 +122,12 @@ pub const COMMANDS: &[Command] = &[
     row("eval coco", &[many("PATH")], false, "How well objects are found"),
     row("eval wider", &[many("PATH")], false, "How well faces are found"),
     row("eval events", &[many("PATH")], false, "How well clips are told"),
+    row(
+        "watch",
+        &[],
+        true,
+        "Show the events on stdin as a live view in the terminal: `porchlight run | porchlight watch`",
+    ),
     row("schema", &[], true, "The JSON Schema of every event"),
     row("check", &[], true, "Prove the seal on this machine"),
     row("config", &[], true, "Every setting, its value and where it came from"),
@@ -243,6 +249,8 @@ pub enum Invocation {
     },
     /// `eval faces` of a list of pairs, or of folders.
     EvalFaces(Vec<PathBuf>),
+    /// `watch`
+    Watch,
     /// `schema`
     Schema,
     /// `config --explain`, with the flags `run` would get.
@@ -278,18 +286,20 @@ pub enum Format {
     CloudEvents,
     /// The messages of `frigate/events`.
     Frigate,
+    /// ONVIF Profile M's JSON, events and metadata, with their MQTT topics.
+    Onvif,
 }
 
 impl Format {
     /// # Errors
-    /// The rest of a sentence that begins with the flag or key: unknown, or not built yet.
+    /// The rest of a sentence that begins with the flag or key.
     pub fn parse(word: &str) -> Result<Self, String> {
         match word {
             "native" => Ok(Self::Native),
             "cloudevents" => Ok(Self::CloudEvents),
             "frigate" => Ok(Self::Frigate),
-            "onvif" => Err("format 'onvif' is not built yet: wanted native, cloudevents or frigate".into()),
-            other => Err(format!("wanted native, cloudevents or frigate, found {other:?}")),
+            "onvif" => Ok(Self::Onvif),
+            other => Err(format!("wanted native, cloudevents, frigate or onvif, found {other:?}")),
         }
     }
 
@@ -299,6 +309,7 @@ impl Format {
             Self::Native => "native",
             Self::CloudEvents => "cloudevents",
             Self::Frigate => "frigate",
+            Self::Onvif => "onvif",
         }
     }
 }
@@ -718,6 +729,7 @@ impl Matches {
             _ if path.starts_with("faces ") => Invocation::Faces(self.faces_args(path, words)?),
             "cameras" => Invocation::Cameras { json: self.switch("json") },
             "eval faces" => Invocation::EvalFaces(words.into_iter().map(PathBuf::from).collect()),
+            "watch" => Invocation::Watch,
             "schema" => Invocation::Schema,
             "help" => {
                 let words = texts(path, words)?;
@@ -995,7 +1007,7 @@ mod tests {
             ("run --no-seal=yes", "takes no value"),
             ("run --start yesterday", "RFC 3339"),
             ("run --pace slow", "wanted one of fast, realtime"),
-            ("run --format onvif", "not built yet"),
+            ("run --format xml", "wanted one of native, cloudevents, frigate, onvif"),
             ("run --threads 0", "1..=64, or auto"),
             ("run x.png", "--source"),
             ("detect", "wanted PATH"),

@@ -1,4 +1,5 @@
-//! The door: the only user of stdout.
+//! The door: the only user of stdout. It speaks the native format alone; other systems' are made of its lines behind the gate
+//! ([`crate::event::format`]).
 //!
 //! One thread receives events over a bounded queue and writes one line for each, whole, with one call. A reader that is slow
 //! makes the queue full and thereby stalls the stage before it; events are never lost, frames are (at the capture slot, where
@@ -13,9 +14,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::cli::Format;
-use crate::event::format::frigate::{NOMINAL, Told};
-use crate::event::format::{Head, cloudevents};
 use crate::event::line::{Hex64, Kind, Line, Names, Ratio, UtcMs};
 use crate::event::{Body, ByeReason, DropCause, Event, FaultReason, MAX_LINE, Part, Seccomp, TrackNo, VERSION, Way};
 use crate::flow::{Counts, Ledger};
@@ -127,8 +125,6 @@ pub struct Door {
     pub after_death: Option<FaultReason>,
     /// Leaves `age_ms` out.
     pub deterministic: bool,
-    /// Whose words the lines are in.
-    pub format: Format,
     /// Bytes a second and camera that `track.updated` must fit in.
     pub bytes_per_second: u64,
     /// One per camera.
@@ -177,10 +173,6 @@ struct Writer<'a, W> {
     sealed: &'a Sealed,
     out: W,
     line: Line,
-    /// What a foreign format makes of it.
-    foreign: Line,
-    head: Head,
-    told: Told,
     seq: u64,
     bytes_out: u64,
     buckets: Vec<Bucket>,
@@ -210,9 +202,6 @@ pub fn run<W: Write>(
         sealed,
         out,
         line: Line::new(),
-        foreign: Line::new(),
-        head: Head { boot: door.boot, seq: 0, kind: Kind::HELLO, ts: UtcMs(0), camera: None, track: None },
-        told: Told::default(),
         seq: 0,
         bytes_out: 0,
         buckets: vec![Bucket { level: BURST, filled_at: MonoNs(0) }; cameras],
@@ -265,7 +254,6 @@ impl<W: Write> Writer<'_, W> {
     /// Header fields, in the contract's order.
     fn begin(&mut self, kind: Kind, ts: UtcMs, camera: Option<CameraId>) {
         let door = self.door;
-        self.head = Head { seq: self.seq, kind, ts, camera, track: None, ..self.head };
         self.line.clear();
         self.line
             .field("v", VERSION)
@@ -277,16 +265,7 @@ impl<W: Write> Writer<'_, W> {
     }
 
     fn write(&mut self) -> io::Result<usize> {
-        let bytes = match self.door.format {
-            Format::Native => self.line.finish(),
-            Format::CloudEvents => {
-                cloudevents::wrap(&self.head, &self.names, &self.line, &mut self.foreign);
-                self.foreign.finish()
-            }
-            // What has no counterpart there has left the line empty.
-            Format::Frigate if self.foreign.is_empty() => return Ok(0),
-            Format::Frigate => self.foreign.finish(),
-        };
+        let bytes = self.line.finish();
         self.out.write_all(bytes)?;
         self.out.flush()?;
         self.seq += 1;
@@ -342,6 +321,10 @@ impl<W: Write> Writer<'_, W> {
                         self.given_way[index] += 1;
                     }
                     return Ok(());
+                }
+                // There is room for this one, and was none for the last: that gives way, or it would come after.
+                if self.waiting.remove(&(camera, track)).is_some() {
+                    self.given_way[index] += 1;
                 }
             }
             // What is said of a track is said in the order of time: a waiting update gives way to what came after it.
@@ -454,15 +437,7 @@ impl<W: Write> Writer<'_, W> {
         if let (true, Some(age)) = (aged, age) {
             line.field("age_ms", age);
         }
-        self.head.track = event.body.track();
-        if door.format == Format::Frigate {
-            let camera = event.camera.and_then(|c| door.hello.cameras.get(usize::from(c.0)));
-            let side = |v: u64| u32::try_from(v).ok().filter(|v| *v > 0);
-            let size = camera.and_then(|c| Some((side(c.width)?, side(c.height)?))).unwrap_or(NOMINAL);
-            self.told.tell(&event, door.boot, self.head.ts, size, &self.names, &mut self.foreign);
-        }
         let bytes = self.write()? as u64;
-        self.foreign.clear();
         if let Some(bucket) = event.camera.and_then(|c| self.buckets.get_mut(usize::from(c.0))) {
             bucket.level = bucket.level.saturating_sub(bytes);
         }
@@ -587,5 +562,123 @@ impl Cost {
             line.field("temp_c", Ratio(t));
         }
         line.field("bytes_out", self.bytes_out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detection::{ClassId, Score};
+    use crate::event::{Direction, LeftReason, LineNo};
+    use crate::geom::{Box2, Unit};
+    use crate::labels::Labels;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn door(bytes_per_second: u64) -> Door {
+        let mut labels = Labels::default();
+        labels.intern("person");
+        Door {
+            hello: Hello { models: Vec::new(), config_sha256: "0".repeat(64), cameras: Vec::new() },
+            names: Names::new(vec!["front".into(), "back".into()], labels)
+                .with_places(Vec::new(), vec![vec!["gate".into()], vec!["gate".into()]]),
+            clocks: vec![Clock::Replay { start_ms: 0 }; 2],
+            clock: Clock::Replay { start_ms: 0 },
+            boot: 1,
+            after_death: None,
+            deterministic: true,
+            bytes_per_second,
+            ledgers: Arc::new([Ledger::default(), Ledger::default()]),
+            meter: Meter::open(),
+        }
+    }
+
+    /// What one of a few tracks does next, after so many milliseconds.
+    #[derive(Clone, Copy, Debug)]
+    enum Act {
+        Update,
+        Cross,
+        Leave,
+    }
+
+    fn event(track: u32, at: MonoNs, act: Option<Act>) -> Event {
+        let (track, label, bbox) = (TrackNo(track), ClassId(0), Box2::<Unit>::from_xyxy(0.0, 0.0, 1.0, 1.0));
+        let body = match act {
+            None => Body::TrackAppeared { track, label, score: Score::default(), bbox },
+            Some(Act::Update) => Body::TrackUpdated { track, label, score: Score::default(), bbox, moving: true },
+            Some(Act::Cross) => Body::LineCrossed { track, label, line: LineNo(0), direction: Direction::Forward },
+            Some(Act::Leave) => Body::TrackLeft { track, label, bbox, dwell_ms: 1, reason: LeftReason::Lost },
+        };
+        Event { camera: Some(CameraId((track.0 % 2) as u8)), at, received: at, body }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever the cap holds back: what is said of a track is in the order of time, only updates give way, and those that
+        /// did are counted.
+        #[test]
+        fn the_cap_keeps_the_order_and_counts_what_gave_way(
+            acts in prop::collection::vec(
+                (0u64..40, 0u32..6, prop_oneof![20 => Just(Act::Update), 2 => Just(Act::Cross), 1 => Just(Act::Leave)]),
+                200..900,
+            ),
+            cap in prop_oneof![Just(256u64), Just(4096u64)],
+        ) {
+            let (to, messages) = crossbeam_channel::unbounded();
+            let (mut ms, mut numbers, mut open) = (0, 0, [None::<u32>; 6]);
+            let (mut updates, mut others) = (0u64, 0usize);
+            for (pause, slot, act) in acts {
+                ms += pause;
+                let at = MonoNs(0).plus_ms(ms);
+                let slot = &mut open[slot as usize];
+                let sent = match (*slot, act) {
+                    (None, _) => {
+                        numbers += 1;
+                        *slot = Some(numbers);
+                        event(numbers, at, None)
+                    }
+                    (Some(track), act) => {
+                        if matches!(act, Act::Leave) {
+                            *slot = None;
+                        }
+                        event(track, at, Some(act))
+                    }
+                };
+                match sent.body {
+                    Body::TrackUpdated { .. } => updates += 1,
+                    _ => others += 1,
+                }
+                to.send(Message::Event(sent)).unwrap();
+            }
+            let bye = Message::Bye { at: MonoNs(0).plus_ms(ms), reason: ByeReason::Signal, latencies: Box::default() };
+            to.send(bye).unwrap();
+            drop(to);
+            let unsealed = crate::seal::Opened::new((), crate::seal::Wanted::Nothing).confine().unwrap();
+            let (sealed, ()) = unsealed.warm(Ok::<(), ()>).unwrap().seal().unwrap();
+            let mut out = Vec::new();
+            let ended = run(&door(cap), &sealed, &messages, &mut out, || false);
+            prop_assert!(matches!(ended, Ended::Complete));
+            let lines: Vec<Value> =
+                String::from_utf8(out).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+            let mut times = BTreeMap::new();
+            let mut left = std::collections::BTreeSet::new();
+            for line in lines.iter().filter(|l| l["track"].is_u64()) {
+                let (track, ts) = (line["track"].as_u64(), line["ts"].as_str().unwrap().to_owned());
+                prop_assert!(!left.contains(&track), "after its left: {line}");
+                let before = times.insert(track, ts.clone()).unwrap_or_default();
+                prop_assert!(before <= ts, "{line} after {before}");
+                if line["type"] == "track.left" {
+                    left.insert(track);
+                }
+            }
+            let of = |kind: &'static str| lines.iter().filter(move |l| l["type"] == kind);
+            let told = of("track.updated").count() as u64;
+            let gave_way: u64 = of("dropped").map(|l| l["count"].as_u64().unwrap()).sum();
+            prop_assert_eq!(told + gave_way, updates);
+            let rest = lines.len() - 2 - told as usize - of("dropped").count();
+            prop_assert_eq!(rest, others, "only updates give way");
+            prop_assert!(cap > 256 || updates < 400 || gave_way > 0, "the cap was never met");
+        }
     }
 }

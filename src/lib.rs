@@ -41,5 +41,6 @@ pub mod scene;
 pub mod seal;
 pub mod source;
 pub mod track;
+pub mod view;
 pub mod warden;
 pub mod watch;

@@ -38,6 +38,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::cli::Format;
 use crate::event::FaultReason;
 use crate::exit::Exit;
 use crate::seal::gate::Words;
@@ -70,6 +71,8 @@ pub struct Run {
     pub names: Words,
     /// What it may say to people once it has been given something to look at; `None` for anything, of printable text.
     pub phrases: Option<Phrases>,
+    /// Whose words the lines are passed on in.
+    pub format: Format,
     /// How much it may say.
     pub bound: Bound,
     /// Whether a dead eye is replaced: every source is live.
@@ -199,6 +202,7 @@ impl Life {
                     holdings,
                     names: run.names.clone(),
                     phrases: run.phrases.clone(),
+                    format: run.format,
                     bound: run.bound,
                     replaceable: run.replaceable,
                 };

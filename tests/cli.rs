@@ -25,7 +25,7 @@ fn mistakes_are_one_line_and_exit_2() {
         (&["run", "--start", "today"], &["--start", "RFC 3339"]),
         (&["run", "--pace", "slow"], &["--pace", "fast, realtime"]),
         (&["run", "--threads", "many"], &["--threads", "1..=64"]),
-        (&["run", "--format", "onvif"], &["--format", "not built yet"]),
+        (&["run", "--format", "xml"], &["--format", "cloudevents", "onvif", "\"xml\""]),
         (&["run", "--no-seal=1"], &["--no-seal", "takes no value"]),
         (&["detect"], &["detect", "PATH"]),
         (&["detect", "--score", "2", "x.png"], &["--score", "0..=1"]),

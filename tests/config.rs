@@ -143,7 +143,7 @@ fn wrong_values_are_named_with_file_line_and_key() {
         ("[objects]\nmodel = ''".into(), &["porch.toml: line 2", "objects.model"]),
         ("[faces]\nmatch = -0.1".into(), &["porch.toml: line 2", "faces.match", "0..=1"]),
         ("[faces]\nmin_eye_px = 2".into(), &["porch.toml: line 2", "faces.min_eye_px", "4..=512"]),
-        ("[output]\nformat = 'onvif'".into(), &["porch.toml: line 2", "output.format", "not built yet"]),
+        ("[output]\nformat = 'xml'".into(), &["porch.toml: line 2", "output.format", "onvif", "xml"]),
         ("[output]\nbytes_per_second = -1".into(), &["porch.toml: line 2", "output.bytes_per_second", "256..=1048576"]),
         ("[[camera]]\nsource = 'x'".into(), &["porch.toml: line 1", "name"]),
         ("[[camera]]\nname = 'a b'\nsource = 'x'".into(), &["porch.toml: line 2", "camera[0].name", "A-Z"]),

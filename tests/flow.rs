@@ -90,8 +90,24 @@ fn a_closed_stdout_is_noticed_in_silence() {
 /// A slow reader stalls the pipeline; nothing it was promised is lost and what it reads is the same.
 #[test]
 fn a_slow_reader_loses_nothing() {
-    let args =
-        ["run", "--source", "samples/cat.jpg", "--source", "samples/people.jpg", "--fps", "5", "--deterministic"];
+    for format in ["native", "cloudevents", "onvif"] {
+        slow_reader(format);
+    }
+}
+
+fn slow_reader(format: &str) {
+    let args = [
+        "run",
+        "--source",
+        "samples/cat.jpg",
+        "--source",
+        "samples/people.jpg",
+        "--fps",
+        "5",
+        "--deterministic",
+        "--format",
+        format,
+    ];
     let fast = support::run(&args);
     let mut child = porchlight().args(args).stdout(Stdio::piped()).spawn().expect("starts");
     let mut text = String::new();

@@ -239,6 +239,28 @@ fn a_replay_does_not_outlive_its_eye() {
     assert_eq!(last["seq"], (lines.len() - 1) as u64);
 }
 
+/// In a format without `boot`, what a killed eye had told is ended in its place.
+#[test]
+fn what_a_killed_eye_told_is_ended_in_other_formats() {
+    let args = ["run", "--source", "samples/porch.mjpeg", "--fps", "15", "--pace", "realtime", "--format", "frigate"];
+    let mut run = Begun::new(&args);
+    run.until("\"new\"");
+    send(run.below(true), "KILL");
+    let (code, text, stderr) = run.end();
+    assert_eq!(code, Some(6), "{stderr}");
+    let mut open = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        let message: Value = serde_json::from_str(line).expect("whole lines");
+        let id = message["after"]["id"].to_string();
+        assert!(if message["type"] == "end" {
+            open.remove(&id)
+        } else {
+            open.insert(id) || message["type"] == "update"
+        });
+    }
+    assert!(open.is_empty(), "{text}");
+}
+
 /// A hostile twin: something else than events comes out of the eye's stdout. Nothing of it gets past the gatekeeper.
 #[test]
 fn what_is_no_event_does_not_leave() {

@@ -10,6 +10,7 @@ mod eval;
 mod faces;
 mod models;
 mod run;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -158,6 +159,7 @@ fn dispatch(invocation: Invocation, typed: &[OsString]) -> Result<Exit, Failure>
         Invocation::Faces(args) => faces::run(&args),
         Invocation::Cameras { json } => cameras::run(json),
         Invocation::EvalFaces(paths) => eval::faces(&paths),
+        Invocation::Watch => watch::run(),
         Invocation::Schema => {
             let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
             text.push('\n');

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha2::Digest;
 
 use super::Failure;
-use crate::cli::{Format, Pace, RunArgs};
+use crate::cli::{Pace, RunArgs};
 use crate::config::{CameraConfig, Config, SourceSpec};
 use crate::decode::Limits;
 use crate::detection::ClassId;
@@ -55,13 +55,6 @@ fn failure(exit: Exit, line: impl std::fmt::Display) -> Failure {
 pub(super) fn run(args: &RunArgs, typed: &[OsString]) -> Result<Exit, Failure> {
     let config = Config::load(args)?;
     let wanted = wanted(&config);
-    if wanted == Wanted::Seal && config.output.format != Format::Native {
-        // The gate that bounds what a sealed eye can say knows the native grammar only.
-        return Err(failure(
-            Exit::Usage,
-            "output format: only native lines pass the seal's gate so far: convert them behind it, or accept --no-seal",
-        ));
-    }
     if wanted == Wanted::Nothing {
         super::complain("warning: --no-seal: nothing keeps this run's pixels from being sent or stored");
     }
@@ -73,16 +66,14 @@ pub(super) fn run(args: &RunArgs, typed: &[OsString]) -> Result<Exit, Failure> {
         // Whoever replays a file has the file.
         false => Bound { burst: 1 << 20, per_second: cap.saturating_mul(2).max(1 << 20) },
     };
-    let mut names = names(&config);
-    if config.output.format != Format::Native {
-        names.foreign();
-    }
+    let (names, format) = (names(&config), config.output.format);
     let spoken = spoken(&config);
     let run = warden::Run {
         arguments: typed.to_vec(),
         holdings: Box::new(move || holdings(&config)),
         names,
         phrases: (all_live && wanted == Wanted::Seal).then(|| Phrases::new(spoken)),
+        format,
         bound,
         replaceable: all_live,
         wanted,
@@ -272,7 +263,6 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         boot,
         after_death: after_death(),
         deterministic: config.run.deterministic,
-        format: config.output.format,
         bytes_per_second: config.output.bytes_per_second.into(),
         ledgers,
         meter,
@@ -592,8 +582,8 @@ fn tail(text: &str, n: usize) -> String {
     text.chars().skip(skip).collect()
 }
 
-/// The same inputs give the same name of the run: the configuration (but for how fast and with how many threads it runs,
-/// which changes nothing that is said) and, of each file, its name, length and beginning.
+/// The same inputs give the same name of the run: the configuration (but for how fast and with how many threads it runs, and
+/// in whose words it is told, which changes nothing that is said) and, of each file, its name, length and beginning.
 fn boot_of_replay(config: &Config) -> u64 {
     /// Enough to tell two recordings apart without reading them.
     const BEGINNING: u64 = 1 << 20;
@@ -602,7 +592,7 @@ fn boot_of_replay(config: &Config) -> u64 {
     for setting in config.settings() {
         let key = setting.key.as_str();
         // A path may be spelled in several ways; the file it leads to counts.
-        let only_how = key.starts_with("run.") && key != "run.start";
+        let only_how = (key.starts_with("run.") && key != "run.start") || key == "output.format";
         if !only_how && !key.ends_with(".source") {
             hash.update(format!("{key}={}\n", setting.value));
         }

@@ -28,7 +28,7 @@ use crate::detection::{ClassId, Score};
 use crate::geom::{Box2, Unit};
 use crate::labels::Labels;
 
-pub(super) mod sealed {
+mod sealed {
     pub trait Sealed {}
 }
 
@@ -50,8 +50,6 @@ macro_rules! fields {
         }
     )+};
 }
-
-pub(super) use fields;
 
 fields! {
     u64 => |v, out| write!(out, "{v}");
@@ -80,7 +78,6 @@ fields! {
     UtcMs => |v, out| write!(out, "\"{}\"", v);
     Hex64 => |v, out| write!(out, "\"{:016x}\"", v.0);
     Kind => |v, out| write!(out, "\"{}\"", v.0);
-    Words => |v, out| write!(out, "\"{}\"", v.0);
 }
 
 /// x, y, width and height in ten-thousandths steps, such that x + width and y + height stay within 1.
@@ -126,27 +123,11 @@ impl Kind {
     pub const fn of(body: &super::Body) -> Self {
         Self(body.kind())
     }
-
-    /// As printed.
-    pub const fn word(self) -> &'static str {
-        self.0
-    }
 }
-
-/// Words of a foreign format that never change: known when this was compiled, and free of what JSON escapes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Words(pub(super) &'static str);
 
 /// A name out of a table that was filled before the first frame; see [`Names`].
 #[derive(Clone, Copy, Debug)]
 pub struct Named<'a>(&'a str);
-
-impl<'a> Named<'a> {
-    /// As the table has it.
-    pub(super) fn text(self) -> &'a str {
-        self.0
-    }
-}
 
 /// The tables that ids are resolved against. Filled from cards and configuration; only persons can be added.
 #[derive(Clone, Debug, Default)]
@@ -309,14 +290,6 @@ impl Line {
             self.text.push('}');
         }
         self.text.push(']');
-        self
-    }
-
-    /// Appends a key and another line, which is not finished yet.
-    pub fn embed(&mut self, key: &'static str, inner: &Self) -> &mut Self {
-        self.key(key);
-        self.text.push_str(if inner.text.is_empty() { "{" } else { &inner.text });
-        self.text.push('}');
         self
     }
 

@@ -358,3 +358,76 @@ fn packed_luma_is_the_plane() {
         assert!(!plane.set_luma(Luma { data: &packed[..packed.len() - 1], size, stride: 640, at }, size, 160));
     }
 }
+
+/// The whole road from pixels to a visit: a car comes, parks, and stands for an hour through slow light, a lamp that is switched on,
+/// the headlights of others and ten minutes of rain. It is one track, and hardly ever worth a look of the model.
+#[test]
+fn a_parked_car_is_one_track_for_an_hour_at_almost_no_cost() {
+    use crate::attention::{self, Attention};
+    use crate::detection::{ClassId, Detection, Score};
+    use crate::track::{self, Change, Tracker};
+
+    const TINY: Size = Size::new(320, 180);
+    let (mut m, mut scene) = (Motion::new(Settings::default()), Scene::new(TINY, 2.0));
+    let (mut a, mut t) = (Attention::new(attention::Settings::default()), Tracker::new(track::Settings::default()));
+    let mut rng = Lcg(7);
+    let (mut appeared, mut left) = (0, 0);
+    // Frames, and looks of the model, in quiet and in rain.
+    let (mut quiet, mut rainy) = ([0u32; 2], [0u32; 2]);
+    let mut random = move |n: u32| (rng.next() % n) as f32;
+    let hour = 3_600_000;
+    for i in 0..hour / 1000 * 2 + 60 {
+        // Ten frames a second while it comes, then two.
+        let now = if i < 150 { i * 100 } else { 15_000 + (i - 150) * 500 };
+        let car = Box2::from_xywh(280.0 - (now.clamp(2000, 8000) - 2000) as f32 * 0.025, 80.0, 70.0, 50.0);
+        scene.things.clear();
+        if now >= 2000 {
+            scene.things.push((car, 35.0));
+        }
+        let minutes = now / 60_000;
+        scene.gain = 1.0 + 0.3 * (now as f32 / hour as f32 * 12.0).sin();
+        scene.offset = if (40..45).contains(&minutes) { 30.0 } else { 0.0 };
+        let raining = (20..30).contains(&minutes);
+        if raining {
+            for _ in 0..6 {
+                scene.things.push((Box2::from_xywh(random(320), random(170), 1.0, 8.0), 200.0));
+            }
+        }
+        // Every five minutes the cone of somebody's headlights runs over the wall, for three seconds.
+        let sweep = now % 300_000;
+        if now > 60_000 && sweep < 3000 {
+            scene.things.push((Box2::from_xywh(sweep as f32 * 0.1, 20.0, 40.0, 40.0), 240.0));
+        }
+        let frame = scene.frame();
+        let verdict = m.look(at_ms(now), &frame);
+        let look = a.choose(at_ms(now), TINY, &verdict, t.predicted(at_ms(now)));
+        let looked: Vec<_> = look.all(TINY).collect();
+        if now > 60_000 {
+            let sums = if raining { &mut rainy } else { &mut quiet };
+            sums[0] += 1;
+            sums[1] += u32::from(!looked.is_empty());
+        }
+        if looked.is_empty() {
+            t.still(at_ms(now));
+        } else {
+            let seen = now >= 2000 && looked.iter().any(|r| car.clip(TINY).covered_by(r.bounds()) > 0.9);
+            // Rain hides it from every third look.
+            let hidden = raining && i % 3 == 0;
+            let tremble = random(5) - 2.0;
+            let score = Score::new(0.7).unwrap_or_default();
+            let found = Detection { bbox: car.translate(tremble, -tremble), class: ClassId(2), score, landmarks: None };
+            let found: Vec<Detection> = (seen && !hidden).then_some(found).into_iter().collect();
+            t.update(at_ms(now), TINY, &found, &looked);
+        }
+        for change in t.changes() {
+            match change {
+                Change::Appeared(_) => appeared += 1,
+                Change::Left(_) => left += 1,
+            }
+        }
+    }
+    assert_eq!((appeared, left), (1, 0), "quiet {quiet:?}, rain {rainy:?}");
+    // Two frames a second came; at fifteen, what is looked at would be the same, for it is chosen by time.
+    assert!(quiet[1] * 5 < quiet[0], "{} looks in {} quiet frames, {rainy:?} in rain", quiet[1], quiet[0]);
+    eprintln!("looks in frames: quiet {} of {}, rain {} of {}", quiet[1], quiet[0], rainy[1], rainy[0]);
+}

@@ -15,6 +15,8 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::desk::{self, Asked};
+use crate::cli::Format;
+use crate::event::format::Adapter;
 use crate::event::{FaultReason, Part, VERSION};
 use crate::face::vault::{Piece, Vault};
 use crate::seal::gate::{Bucket, Gate, MAX_HELLO, Words};
@@ -133,6 +135,8 @@ pub(super) struct Post {
     pub(super) names: Words,
     /// What it may say to people once it may have seen something.
     pub(super) phrases: Option<Phrases>,
+    /// Whose words the lines go out in.
+    pub(super) format: Format,
     pub(super) bound: Bound,
     /// Whether another eye will take this one's place: then that one tells of the fault.
     pub(super) replaceable: bool,
@@ -153,7 +157,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Until the eye is gone, or nobody reads.
 pub(super) fn keep(post: Post) -> Ending {
     let now = Instant::now();
-    let Post { socket, events, words, mut holdings, names, phrases, bound, replaceable } = post;
+    let Post { socket, events, words, mut holdings, names, phrases, format, bound, replaceable } = post;
     let mut complaints = Complaints {
         from: Some(words),
         line: Vec::new(),
@@ -173,7 +177,9 @@ pub(super) fn keep(post: Post) -> Ending {
         gate: Gate::new(names),
         bucket: bucket(bound, now),
         held: Vec::with_capacity(MAX_HELLO),
-        ready: 0,
+        adapter: Adapter::new(format),
+        native: 0,
+        out: Vec::new(),
         written: 0,
         ended: false,
     };
@@ -186,10 +192,13 @@ pub(super) fn keep(post: Post) -> Ending {
         }
     };
     complaints.flush();
-    match ending {
-        Ending::Cut if !replaceable => lines.last_line(FaultReason::Died),
-        Ending::Hung if !replaceable => lines.last_line(FaultReason::Hung),
-        _ => {}
+    let reason = match ending {
+        Ending::Cut => Some(FaultReason::Died),
+        Ending::Hung => Some(FaultReason::Hung),
+        _ => None,
+    };
+    if reason.is_some() || ending == Ending::Refused {
+        lines.close(reason.filter(|_| !replaceable));
     }
     ending
 }
@@ -213,14 +222,13 @@ fn turn(
     holdings: &mut [Holding],
 ) -> Result<Option<Ending>, Ending> {
     lines.look()?;
-    if lines.ended && lines.ready == 0 && complaints.from.is_none() {
+    if lines.ended && lines.out.is_empty() && complaints.from.is_none() {
         return Ok(Some(if lines.gate.ended() { Ending::Complete } else { Ending::Cut }));
     }
-    let wait =
-        if lines.ready > 0 { lines.bucket.wait(lines.ready - lines.written, Instant::now()) } else { Duration::ZERO };
-    let may_write = lines.ready > 0 && (wait.is_zero() || lines.written > 0);
-    let patience =
-        if lines.ready > 0 && !may_write { wait.clamp(Duration::from_millis(1), PATIENCE) } else { PATIENCE };
+    let waiting = !lines.out.is_empty();
+    let wait = if waiting { lines.bucket.wait(lines.native, Instant::now()) } else { Duration::ZERO };
+    let may_write = waiting && (wait.is_zero() || lines.written > 0);
+    let patience = if waiting && !may_write { wait.clamp(Duration::from_millis(1), PATIENCE) } else { PATIENCE };
     let out = rustix::stdio::stdout();
     // What is not waited for is asked about itself with no flags: only "gone" is reported then.
     let mut polled = [
@@ -229,7 +237,7 @@ fn turn(
         PollFd::new(&out, PollFlags::empty()),
         PollFd::new(&out, PollFlags::empty()),
     ];
-    if lines.ready == 0 && !lines.ended {
+    if !waiting && !lines.ended {
         polled[1] = PollFd::new(&lines.from, PollFlags::IN);
     }
     if let Some(from) = &complaints.from {
@@ -251,7 +259,7 @@ fn turn(
         return Ok(Some(Ending::Complete));
     }
     let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
-    if lines.ready == 0 && !lines.ended && events.intersects(readable) {
+    if !waiting && !lines.ended && events.intersects(readable) {
         lines.read()?;
     }
     if complaints.from.is_some() && words.intersects(readable) {
@@ -282,7 +290,7 @@ impl Desk {
     /// Whether the eye hangs, asked when it has said nothing. While a line of it waits for whoever reads, or for its bound, it
     /// may be waiting for us; that is no fault of its own.
     fn hung(&mut self, lines: &Lines) -> bool {
-        if lines.ready > 0 {
+        if !lines.out.is_empty() {
             self.last_sign = self.last_sign.map(|_| Instant::now());
         }
         !lines.ended && self.socket.is_some() && self.last_sign.is_some_and(|sign| sign.elapsed() > HUNG)
@@ -356,34 +364,45 @@ fn open(item: usize, holding: &mut Holding, names: &mut Words) -> io::Result<Own
 struct Lines {
     from: OwnedFd,
     gate: Gate,
+    /// Counts native lines: what is made of them says no more than they do.
     bucket: Bucket,
-    /// Read and not yet written.
+    adapter: Adapter,
+    /// Read and not yet past the gate.
     held: Vec<u8>,
-    /// Length of the first line in `held`, once it has passed the gate.
-    ready: usize,
+    /// Length of the native line that `out` was made of.
+    native: usize,
+    /// Whole lines, past the gate, in the words they go out in.
+    out: Vec<u8>,
     /// So much of it is written.
     written: usize,
     /// The eye will write no more.
     ended: bool,
 }
 
+/// What a pipe takes whole or not at all; so much can be written without waiting when it says that it can be written to.
+const PIECE: usize = 4096;
+
 impl Lines {
-    /// Finds the next whole line and takes it through the gate.
+    /// Takes whole lines through the gate until one of them makes something to be written.
     fn look(&mut self) -> Result<(), Ending> {
-        if self.ready > 0 {
-            return Ok(());
+        while self.out.is_empty() {
+            let length = match self.held.iter().position(|c| *c == b'\n') {
+                Some(end) => end + 1,
+                None if self.held.len() >= self.gate.longest() => self.held.len(),
+                // What an eye that is gone left unfinished is no line, and goes nowhere.
+                None => return Ok(()),
+            };
+            if let Err(refused) = self.gate.pass(&self.held[..length]) {
+                complain(&refused.to_string());
+                return Err(Ending::Refused);
+            }
+            if self.adapter.tell(&self.held[..length], &mut self.out).is_err() {
+                complain("a line of the eye passed the gate and is no event");
+                return Err(Ending::Refused);
+            }
+            self.held.drain(..length);
+            self.native = length;
         }
-        let length = match self.held.iter().position(|c| *c == b'\n') {
-            Some(end) => end + 1,
-            None if self.held.len() >= self.gate.longest() => self.held.len(),
-            // What an eye that is gone left unfinished is no line, and goes nowhere.
-            None => return Ok(()),
-        };
-        if let Err(refused) = self.gate.pass(&self.held[..length]) {
-            complain(&refused.to_string());
-            return Err(Ending::Refused);
-        }
-        self.ready = length;
         Ok(())
     }
 
@@ -400,15 +419,16 @@ impl Lines {
 
     /// Writes what can be written; false when nobody reads any more.
     fn write(&mut self, out: BorrowedFd<'_>) -> Result<bool, Ending> {
-        if self.written == 0 {
-            self.bucket.take(self.ready);
-        }
-        match rustix::io::write(out, &self.held[self.written..self.ready]) {
+        let rest = &self.out[self.written..];
+        match rustix::io::write(out, &rest[..rest.len().min(PIECE)]) {
             Ok(n) => {
+                if self.written == 0 {
+                    self.bucket.take(self.native);
+                }
                 self.written += n;
-                if self.written == self.ready {
-                    self.held.drain(..self.ready);
-                    (self.ready, self.written) = (0, 0);
+                if self.written == self.out.len() {
+                    self.out.clear();
+                    self.written = 0;
                 }
                 Ok(true)
             }
@@ -421,19 +441,37 @@ impl Lines {
         }
     }
 
-    /// The stream's last line, where the eye could not write it: what happened, with the number that comes next.
-    fn last_line(&mut self, reason: FaultReason) {
-        let Some((boot, seq)) = self.gate.next() else { return };
-        let line = format!(
-            "{{\"v\":{VERSION},\"boot\":\"{boot}\",\"seq\":{seq},\"type\":\"fault\",\"ts\":\"{}\",\"camera\":null,\
-             \"part\":\"{}\",\"reason\":\"{}\",\"restarted\":false}}\n",
-            crate::event::line::UtcMs(crate::watch::utc_ms()),
-            Part::Eye.word(),
-            reason.word(),
-        );
-        if self.gate.pass(line.as_bytes()).is_ok() {
-            // Nobody is left to be told that it failed.
-            let _ = rustix::io::write(rustix::stdio::stdout(), line.as_bytes());
+    /// The stream's end, where the eye could not write it: what is open is closed in the formats that have no `boot` to tell
+    /// it by, and where no other eye takes this one's place, the stream's last line says what happened.
+    fn close(&mut self, last: Option<FaultReason>) {
+        self.adapter.close(&mut self.out);
+        if let Some(reason) = last
+            && let Some((boot, seq)) = self.gate.next()
+        {
+            let line = format!(
+                "{{\"v\":{VERSION},\"boot\":\"{boot}\",\"seq\":{seq},\"type\":\"fault\",\"ts\":\"{}\",\"camera\":null,\
+                 \"part\":\"{}\",\"reason\":\"{}\",\"restarted\":false}}\n",
+                crate::event::line::UtcMs(crate::watch::utc_ms()),
+                Part::Eye.word(),
+                reason.word(),
+            );
+            if self.gate.pass(line.as_bytes()).is_ok() {
+                // Our own line: it is an event.
+                let _ = self.adapter.tell(line.as_bytes(), &mut self.out);
+            }
+        }
+        // A reader that is slow is waited for, as always; one that is gone is told nothing.
+        while !self.out.is_empty() {
+            let out = rustix::stdio::stdout();
+            let mut polled = [PollFd::new(&out, PollFlags::OUT)];
+            match poll(&mut polled, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+            let gone = polled[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL);
+            if gone || !matches!(self.write(out), Ok(true)) {
+                return;
+            }
         }
     }
 }
@@ -538,7 +576,9 @@ mod tests {
             gate: Gate::new(Words::default()),
             bucket: Bucket::new(1, 1, Instant::now()),
             held: Vec::new(),
-            ready: 0,
+            adapter: Adapter::new(Format::Native),
+            native: 0,
+            out: Vec::new(),
             written: 0,
             ended: false,
         }
@@ -556,7 +596,7 @@ mod tests {
         assert!(!Desk { socket: None, ..silent() }.hung(&lines()), "it is ending");
         assert!(!silent().hung(&Lines { ended: true, ..lines() }), "it is ending");
         let mut waiting = silent();
-        assert!(!waiting.hung(&Lines { ready: 1, ..lines() }), "its line waits for the reader");
+        assert!(!waiting.hung(&Lines { out: vec![b'x'], ..lines() }), "its line waits for the reader");
         assert!(!waiting.hung(&lines()), "and then it gets its time again");
     }
 }

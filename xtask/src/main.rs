@@ -46,6 +46,12 @@ const CHORES: &[Chore] = &[
         run: work::test,
     },
     Chore {
+        name: "mqtt-latency",
+        args: "[EVENTS]",
+        help: "milliseconds from an event on the MQTT bridge's stdin to a subscriber, with a real broker",
+        run: work::mqtt_latency,
+    },
+    Chore {
         name: "vm",
         args: "[--list] [--short] [--dev] [--must] [SCENARIO...]",
         help: "the camera test bed: scenarios on kernel video devices, in QEMU",

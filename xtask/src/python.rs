@@ -66,9 +66,18 @@ pub(crate) fn fetch(pin: &Pin, wanted: &[&str], dest: &Path) -> Result {
 
 /// A virtual environment that holds exactly `xtask/requirements.txt`; its Python comes back.
 pub(crate) fn venv() -> Result<PathBuf> {
-    let requirements = crate::root().join("xtask/requirements.txt");
+    venv_of("venv", "xtask/requirements.txt")
+}
+
+/// The one of the MQTT bridge, which its tests and figures need.
+pub(crate) fn mqtt_venv() -> Result<PathBuf> {
+    venv_of("mqtt", "deploy/mqtt/requirements.txt")
+}
+
+fn venv_of(place: &str, listed: &str) -> Result<PathBuf> {
+    let requirements = crate::root().join(listed);
     let pinned = fs::read_to_string(&requirements).map_err(io(&requirements))?;
-    let dest = crate::tools().join("venv");
+    let dest = crate::tools().join(place);
     let python = dest.join("bin/python");
     let stamp = dest.join("requirements.txt");
     if fs::read_to_string(&stamp).is_ok_and(|held| held == pinned) && python.exists() {
@@ -76,15 +85,15 @@ pub(crate) fn venv() -> Result<PathBuf> {
     }
     // Not a temporary folder and a rename as elsewhere: the scripts of a virtual environment hold its path. The stamp
     // is written last instead.
-    crate::say("making .tools/venv with the packages of xtask/requirements.txt");
+    crate::say(format_args!("making .tools/{place} with the packages of {listed}"));
     if dest.exists() {
         fs::remove_dir_all(&dest).map_err(io(&dest))?;
     }
-    PYTHON.output(PYTHON.command().args(["-m", "venv"]).arg(&dest), "making .tools/venv")?;
-    let own = Program { name: ".tools/venv/bin/python", fix: "cargo xtask samples" };
+    PYTHON.output(PYTHON.command().args(["-m", "venv"]).arg(&dest), &format!("making .tools/{place}"))?;
+    let own = Program { name: "the python of a virtual environment", fix: "apt-get install python3-venv" };
     let mut pip = std::process::Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
-    own.output(pip.args(["--require-hashes", "--requirement"]).arg(&requirements), "filling .tools/venv")?;
+    own.output(pip.args(["--require-hashes", "--requirement"]).arg(&requirements), &format!("filling .tools/{place}"))?;
     fs::write(&stamp, pinned).map_err(io(&stamp))?;
     Ok(python)
 }

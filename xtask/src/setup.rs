@@ -10,7 +10,7 @@
 //! large each file is: an interrupted set-up leaves nothing half done, and a complete one is recognised without network.
 
 use crate::fail::{Failure, Result};
-use crate::proc::GCC;
+use crate::proc::{GCC, Program};
 use crate::python::{self, Pin, io};
 use crate::{say, tools};
 use std::fmt::Write;
@@ -108,6 +108,49 @@ pub(crate) fn fill(place: &str, what: &str, source: &str, make: impl FnOnce(&Pat
         _ = fs::remove_dir_all(&temporary);
     }
     made
+}
+
+/// Programs of others that some tests run for real, and the Debian packages they are in. Without them those tests say that
+/// they were skipped.
+const OUTSIDERS: &[(&str, &str)] = &[
+    ("strace", "strace"),       // tests/seal.rs: which system calls a run makes
+    ("mosquitto", "mosquitto"), // tests/mqtt.rs: a real broker
+    ("mosquitto_sub", "mosquitto-clients"),
+    ("jq", "jq"), // tests/recipes.rs
+    ("sqlite3", "sqlite3"),
+];
+
+/// Sees to it that they are there, as far as this machine lets us.
+pub(crate) fn outsiders() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = |program: &str| {
+        std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|folder| folder.join(program).is_file())
+    };
+    let missing: Vec<&str> =
+        OUTSIDERS.iter().filter(|(program, _)| !there(program)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        let fix = format!("apt-get install --no-install-recommends {}", missing.join(" "));
+        // Whose machine it is decides what is installed on it; root in a build container has decided.
+        let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+        let apt = Program { name: "apt-get", fix: "a Debian system" };
+        let mut install = apt.command();
+        install
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(&missing);
+        say(format_args!("{} missing; {fix}", missing.join(", ")));
+        let installed = root && apt.output(&mut install, "installing").is_ok();
+        if !installed {
+            // A fresh container has no lists yet.
+            let updated = root && apt.output(apt.command().arg("update"), "updating").is_ok();
+            if !updated || apt.output(&mut install, "installing").is_err() {
+                say("they could not be installed: the tests that need them will say that they were skipped");
+            }
+        }
+    }
+    if let Err(failure) = python::mqtt_venv() {
+        say(format_args!("{}: the tests of the MQTT bridge will be skipped", failure.line.unwrap_or_default()));
+    }
 }
 
 /// What a place holds: its source, then length and name of each file directly in it, by name.

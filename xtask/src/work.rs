@@ -43,5 +43,15 @@ pub(crate) fn bench(args: &[String]) -> Result {
 /// `cargo xtask test`: every test of the workspace.
 pub(crate) fn test(args: &[String]) -> Result {
     setup::ensure(std::env::consts::ARCH)?;
+    setup::outsiders();
     proc::cargo(&["test", "--workspace"], args)
+}
+
+/// `cargo xtask mqtt-latency`: from a line on the bridge's stdin to a subscriber of a real broker.
+pub(crate) fn mqtt_latency(args: &[String]) -> Result {
+    setup::outsiders();
+    let python = crate::python::mqtt_venv()?;
+    let program = proc::Program { name: "python", fix: "cargo xtask test" };
+    let mut run = Command::new(python);
+    program.passing(run.arg(crate::root().join("xtask/mqtt_latency.py")).args(args).current_dir(crate::root()))
 }

@@ -6,187 +6,192 @@
 //! Only what happens to tracks has a counterpart there; other lines are not written.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
-use crate::detection::{ClassId, Score};
-use crate::event::line::{Field, Line, Names, UtcMs, Words, fields, sealed};
-use crate::event::{Body, Event, TrackNo, ZoneNo};
-use crate::frame::CameraId;
-use crate::geom::{Box2, Unit};
+use serde::Serialize;
+
+use super::{MAX_OPEN, Native, put};
 
 /// Width and height that boxes are scaled to where a source does not tell its size: Frigate's own default.
-pub const NOMINAL: (u32, u32) = (1280, 720);
+const NOMINAL: (u32, u32) = (1280, 720);
 
-fields! {
-    Id => |v, out| write!(out, "\"{:.3}-{:08x}{:06}\"", seconds(v.0), v.1 as u32, v.2.0);
-    Seconds => |v, out| write!(out, "{:.3}", seconds(v.0));
-    Tenths => |v, out| write!(out, "{:.4}", v.0);
-    Corners => |v, out| write!(out, "[{},{},{},{}]", v.0[0], v.0[1], v.0[2], v.0[3]);
-    Empty => |v, out| write!(out, "{}", v.0);
-}
+/// Most zones remembered of an object: as many as a camera may have.
+const MAX_ZONES: usize = 32;
 
-/// Start time, run and track: unique over all runs.
-struct Id(UtcMs, u64, TrackNo);
-
-struct Seconds(UtcMs);
-
-struct Tenths(f64);
-
-/// x0, y0, x1, y1 in pixels.
-struct Corners([u32; 4]);
-
-struct Empty(&'static str);
-
-fn seconds(at: UtcMs) -> f64 {
-    at.0 as f64 / 1000.0
-}
-
-/// What was told of an object.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    start: UtcMs,
-    seen: UtcMs,
-    best: UtcMs,
-    end: Option<UtcMs>,
-    label: ClassId,
-    score: Score,
-    top: Score,
-    bbox: Box2<Unit>,
+/// An object, as a message has it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Object {
+    id: String,
+    camera: String,
+    frame_time: f64,
+    snapshot_time: f64,
+    label: String,
+    sub_label: Option<()>,
+    top_score: f64,
+    false_positive: bool,
+    start_time: f64,
+    end_time: Option<f64>,
+    score: f64,
+    /// x0, y0, x1, y1 in pixels.
+    #[serde(rename = "box")]
+    bbox: [u32; 4],
+    area: u64,
+    ratio: f64,
+    region: [u32; 4],
+    active: bool,
     stationary: bool,
+    motionless_count: u32,
     position_changes: u32,
-    /// A bit for each zone it is in.
-    current: u32,
-    /// Zones in the order in which it came into them.
-    entered: [u8; 32],
-    entered_len: u8,
+    current_zones: Vec<String>,
+    entered_zones: Vec<String>,
+    thumbnail: Option<()>,
+    has_snapshot: bool,
+    has_clip: bool,
+    attributes: BTreeMap<String, ()>,
+    current_attributes: [(); 0],
 }
 
-impl Known {
-    fn enter(&mut self, zone: ZoneNo) {
-        self.current |= 1u32.checked_shl(zone.0.into()).unwrap_or(0);
-        let len = usize::from(self.entered_len);
-        if !self.entered[..len].contains(&zone.0) && len < self.entered.len() {
-            self.entered[len] = zone.0;
-            self.entered_len += 1;
+impl Object {
+    fn place(&mut self, [x, y, w, h]: [f64; 4], (width, height): (u32, u32)) {
+        let px = |v: f64, side: u32| (v.clamp(0.0, 1.0) * f64::from(side)).round() as u32;
+        self.bbox = [px(x, width), px(y, height), px(x + w, width), px(y + h, height)];
+        let [x0, y0, x1, y1] = self.bbox;
+        let (w, h) = (x1.saturating_sub(x0), y1.saturating_sub(y0));
+        self.area = u64::from(w) * u64::from(h);
+        self.ratio = (f64::from(w) / f64::from(h.max(1)) * 1e4).round() / 1e4;
+    }
+
+    fn enter(&mut self, zone: &str) {
+        for zones in [&mut self.current_zones, &mut self.entered_zones] {
+            if zones.len() < MAX_ZONES && !zones.iter().any(|z| z == zone) {
+                zones.push(zone.to_owned());
+            }
         }
     }
 
-    fn exit(&mut self, zone: ZoneNo) {
-        self.current &= !1u32.checked_shl(zone.0.into()).unwrap_or(0);
+    fn end(&mut self, time: f64) {
+        self.end_time = Some(time);
+        self.active = false;
+        self.current_zones.clear();
     }
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    before: &'a Object,
+    after: &'a Object,
 }
 
 /// What was told of all objects that have not ended.
 #[derive(Debug, Default)]
-pub struct Told {
-    open: BTreeMap<(CameraId, TrackNo), Known>,
+pub(super) struct Told {
+    sizes: BTreeMap<String, (u32, u32)>,
+    /// By their number, so that the first is the oldest.
+    open: BTreeMap<u64, Object>,
+    /// The latest time told, in seconds.
+    now: f64,
 }
 
 impl Told {
-    /// Writes the message that an event makes; false when it makes none, and then `out` is empty. `size` is the frame's.
-    pub fn tell(
-        &mut self,
-        event: &Event,
-        boot: u64,
-        ts: UtcMs,
-        size: (u32, u32),
-        names: &Names,
-        out: &mut Line,
-    ) -> bool {
-        out.clear();
-        let (Some(camera), Some(track)) = (event.camera, event.body.track()) else { return false };
-        let key = (camera, track);
-        let before = self.open.get(&key).copied();
-        let (kind, after) = match (event.body, before) {
-            (Body::TrackAppeared { label, score, bbox, .. }, _) => {
-                let known = Known {
-                    start: ts,
-                    seen: ts,
-                    best: ts,
-                    end: None,
-                    label,
-                    score,
-                    top: score,
-                    bbox,
-                    stationary: false,
-                    position_changes: 0,
-                    current: 0,
-                    entered: [0; 32],
-                    entered_len: 0,
-                };
-                ("new", known)
-            }
-            (Body::TrackUpdated { score, bbox, moving, .. }, Some(before)) => {
-                let mut known = Known { score, bbox, stationary: !moving, ..before };
-                known.position_changes += u32::from(moving && before.stationary);
-                if score > before.top {
-                    (known.top, known.best) = (score, ts);
+    /// Writes the message that a line makes, if it makes one.
+    pub(super) fn tell(&mut self, line: &Native<'_>, out: &mut Vec<u8>) {
+        if line.kind == "hello" {
+            let side = |v: u64| u32::try_from(v).ok().filter(|v| *v > 0);
+            self.sizes = (line.cameras.iter())
+                .filter_map(|c| Some((c.name.as_deref()?.to_owned(), (side(c.width)?, side(c.height)?))))
+                .collect();
+        }
+        let Some(track) = line.track else { return };
+        let time = line.ms() as f64 / 1000.0;
+        self.now = self.now.max(time);
+        if line.kind == "track.appeared" {
+            return self.begin(track, time, line, out);
+        }
+        let size = self.size(line.camera());
+        let Some(object) = self.open.get_mut(&track) else { return };
+        let before = object.clone();
+        match (line.kind, line.zone.as_deref()) {
+            ("track.updated", _) => {
+                let (score, moving) = (line.score.unwrap_or_default(), line.moving.unwrap_or_default());
+                object.score = score;
+                if score > object.top_score {
+                    (object.top_score, object.snapshot_time) = (score, time);
                 }
-                ("update", known)
+                object.position_changes += u32::from(moving && object.stationary);
+                (object.stationary, object.active) = (!moving, moving);
             }
-            (Body::ZoneEnter { zone, .. }, Some(mut known)) => {
-                known.enter(zone);
-                ("update", known)
-            }
-            (Body::ZoneExit { zone, .. }, Some(mut known)) => {
-                known.exit(zone);
-                ("update", known)
-            }
-            (Body::TrackLeft { bbox, .. }, Some(known)) => ("end", Known { bbox, end: Some(ts), ..known }),
-            _ => return false,
+            ("zone.enter", Some(zone)) => object.enter(zone),
+            ("zone.exit", Some(zone)) => object.current_zones.retain(|z| z != zone),
+            ("track.left", _) => object.end(time),
+            _ => return,
+        }
+        object.frame_time = time;
+        if let Some(bbox) = line.bbox {
+            object.place(bbox, size);
+        }
+        let kind = if object.end_time.is_some() { "end" } else { "update" };
+        put(&Message { kind, before: &before, after: object }, out);
+        if kind == "end" {
+            self.open.remove(&track);
+        }
+    }
+
+    /// Ends what has not ended.
+    pub(super) fn close(&mut self, out: &mut Vec<u8>) {
+        while self.end_oldest(out) {}
+    }
+
+    fn size(&self, camera: &str) -> (u32, u32) {
+        self.sizes.get(camera).copied().unwrap_or(NOMINAL)
+    }
+
+    fn begin(&mut self, track: u64, time: f64, line: &Native<'_>, out: &mut Vec<u8>) {
+        if self.open.len() >= MAX_OPEN {
+            self.end_oldest(out);
+        }
+        let (width, height) = self.size(line.camera());
+        let score = line.score.unwrap_or_default();
+        let mut object = Object {
+            // Start time, run and track: unique over all runs.
+            id: format!("{time:.3}-{}{track:06}", line.boot.get(8..).unwrap_or_default()),
+            camera: line.camera().to_owned(),
+            frame_time: time,
+            snapshot_time: time,
+            label: line.label().to_owned(),
+            sub_label: None,
+            top_score: score,
+            false_positive: false,
+            start_time: time,
+            end_time: None,
+            score,
+            bbox: [0; 4],
+            area: 0,
+            ratio: 0.0,
+            region: [0, 0, width, height],
+            active: true,
+            stationary: false,
+            motionless_count: 0,
+            position_changes: 0,
+            current_zones: Vec::new(),
+            entered_zones: Vec::new(),
+            thumbnail: None,
+            has_snapshot: false,
+            has_clip: false,
+            attributes: BTreeMap::new(),
+            current_attributes: [],
         };
-        let after = Known { seen: ts, ..after };
-        if after.end.is_some() {
-            self.open.remove(&key);
-        } else {
-            self.open.insert(key, after);
-        }
-        out.field("type", Words(kind));
-        for (key, known) in [("before", before.unwrap_or(after)), ("after", after)] {
-            out.object(key, |l| object(&known, boot, camera, track, size, names, l));
-        }
+        object.place(line.bbox.unwrap_or_default(), (width, height));
+        put(&Message { kind: "new", before: &object, after: &object }, out);
+        self.open.insert(track, object);
+    }
+
+    fn end_oldest(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some((_, before)) = self.open.pop_first() else { return false };
+        let mut after = before.clone();
+        after.end(self.now);
+        after.frame_time = self.now;
+        put(&Message { kind: "end", before: &before, after: &after }, out);
         true
     }
-}
-
-fn object(
-    known: &Known,
-    boot: u64,
-    camera: CameraId,
-    track: TrackNo,
-    (width, height): (u32, u32),
-    names: &Names,
-    line: &mut Line,
-) {
-    let px = |v: f32, side: u32| (v.clamp(0.0, 1.0) * side as f32).round() as u32;
-    let b = known.bbox;
-    let corners = [px(b.x0, width), px(b.y0, height), px(b.x1, width), px(b.y1, height)];
-    let (w, h) = (corners[2].saturating_sub(corners[0]), corners[3].saturating_sub(corners[1]));
-    let zone = |no: u8| names.zone(Some(camera), ZoneNo(no));
-    line.field("id", Id(known.start, boot, track))
-        .field("camera", names.camera(camera))
-        .field("frame_time", Seconds(known.seen))
-        .field("snapshot_time", Seconds(known.best))
-        .field("label", names.label(known.label))
-        .nullable("sub_label", None::<bool>)
-        .field("top_score", known.top)
-        .field("false_positive", false)
-        .field("start_time", Seconds(known.start))
-        .nullable("end_time", known.end.map(Seconds))
-        .field("score", known.score)
-        .field("box", Corners(corners))
-        .field("area", u64::from(w) * u64::from(h))
-        .field("ratio", Tenths(f64::from(w) / f64::from(h.max(1))))
-        .field("region", Corners([0, 0, width, height]))
-        .field("active", !known.stationary && known.end.is_none())
-        .field("stationary", known.stationary)
-        .field("motionless_count", 0u64)
-        .field("position_changes", known.position_changes)
-        .list("current_zones", (0..32).filter(|no| known.current & 1 << no != 0).map(zone))
-        .list("entered_zones", known.entered[..usize::from(known.entered_len)].iter().map(|no| zone(*no)))
-        .nullable("thumbnail", None::<bool>)
-        .field("has_snapshot", false)
-        .field("has_clip", false)
-        .field("attributes", Empty("{}"))
-        .field("current_attributes", Empty("[]"));
 }
