@@ -105,8 +105,14 @@ pub const COMMANDS: &[Command] = &[
     row("models list", &[], true, "The models that are there"),
     row("models info", &[one("NAME")], true, "Everything a model's card says, as JSON"),
     row("models check", &[maybe("NAME")], true, "Verify hashes, tensors and golden samples"),
-    row("models pull", &[one("NAME")], false, "Fetch a model's weights"),
-    row("models add", &[one("CARD")], false, "Take in a model by its card"),
+    row("models pull", &[one("NAME")], true, "Fetch a model's weights, and keep them if their hash is the card's"),
+    row("models add", &[one("CARD")], true, "Check a model's card and all it names, and take it in"),
+    row(
+        "models draft",
+        &[one("FILE")],
+        true,
+        "A first card for an ONNX file: what its graph tells, and what to decide",
+    ),
     row("faces enroll", &[one("NAME"), many("PHOTO")], true, "Enter a person who consented into the gallery"),
     row("faces list", &[], true, "Who is in the gallery"),
     row("faces remove", &[one("NAME")], true, "Forget a person"),
@@ -119,9 +125,16 @@ pub const COMMANDS: &[Command] = &[
         true,
         "How well faces are told apart: a list of pairs, or a folder for each person",
     ),
-    row("eval coco", &[many("PATH")], false, "How well objects are found"),
-    row("eval wider", &[many("PATH")], false, "How well faces are found"),
-    row("eval events", &[many("PATH")], false, "How well clips are told"),
+    row("eval coco", &[one("TRUTH")], true, "How well objects are found: COCO's twelve numbers"),
+    row("eval merge", &[one("TRUTH"), many("PART")], true, "The same from the parts of a sharded run"),
+    row("eval wider", &[one("TRUTH")], true, "How well faces are found, by the protocol of WIDER FACE"),
+    row(
+        "eval events",
+        &[one("TRUTH"), one("EVENTS")],
+        true,
+        "How well a clip is told: visits, delays, dwell, crossings",
+    ),
+    row("eval mot", &[one("TRUTH"), one("TRACKS")], true, "HOTA, MOTA and IDF1 of MOTChallenge files"),
     row(
         "watch",
         &[],
@@ -188,9 +201,32 @@ pub const FLAGS: &[Flag] = &[
     repeatable(
         "model",
         Kind::Text("NAME"),
-        &["detect"],
+        &["detect", "eval coco", "eval wider"],
         "A model, by name or path of its card [the defaults for objects and faces]",
     ),
+    flag(
+        "draw",
+        Kind::Path("DIR"),
+        &["detect"],
+        "Write each picture with its boxes into this folder; never for a camera",
+    ),
+    flag("images", Kind::Path("DIR"), &["eval coco", "eval wider"], "Where the pictures are [beside TRUTH]"),
+    flag("results", Kind::Path("FILE"), &["eval coco", "eval wider"], "Judge what was found before instead of looking"),
+    flag(
+        "save",
+        Kind::Path("FILE"),
+        &["eval coco", "eval merge", "eval wider"],
+        "Write what was found, in COCO's form for results",
+    ),
+    flag(
+        "regions",
+        Kind::Switch,
+        &["eval coco"],
+        "Look as `run` does: the whole picture, then crops around what was found",
+    ),
+    flag("resume", Kind::Switch, &["eval coco"], "Go on from what --save left unfinished"),
+    flag("shard", Kind::Text("I/N"), &["eval coco"], "Look at every Nth picture only, for `eval merge`"),
+    flag("html", Kind::Path("FILE"), &["eval coco", "eval merge"], "Write a page with curves, classes and confusions"),
     flag("score", Kind::Number("F", 0.0, 1.0), &["detect"], "Report what scores at least this [as the card says]"),
     flag(
         "long-side",
@@ -198,7 +234,12 @@ pub const FLAGS: &[Flag] = &[
         &["detect"],
         "Longer side given to a model of dynamic size, pixels [as the card says]",
     ),
-    flag("json", Kind::Switch, &["cameras", "faces list", "check"], "Print JSON"),
+    flag(
+        "json",
+        Kind::Switch,
+        &["cameras", "faces list", "check", "eval coco", "eval merge", "eval wider", "eval events", "eval mot"],
+        "Print JSON",
+    ),
     flag("from", Kind::Text("DIR|URL"), &["models pull"], "Where to fetch from [the card's source]"),
     flag("consent", Kind::Text("TEXT"), &["faces enroll"], "How and when the person consented"),
     flag("expires", Kind::Text("DATE"), &["faces enroll"], "From when on they are not matched any more [never]"),
@@ -251,6 +292,8 @@ pub enum Invocation {
     EvalFaces(Vec<PathBuf>),
     /// `watch`
     Watch,
+    /// The other measures.
+    Eval(EvalTask, EvalArgs),
     /// `schema`
     Schema,
     /// `config --explain`, with the flags `run` would get.
@@ -353,6 +396,48 @@ pub struct DetectArgs {
     pub score: Option<f32>,
     /// `--long-side`
     pub long_side: LongSide,
+    /// `--draw`
+    pub draw: Option<PathBuf>,
+}
+
+/// Which measures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EvalTask {
+    /// `eval coco`
+    Coco,
+    /// `eval merge` of these parts.
+    Merge(Vec<PathBuf>),
+    /// `eval wider`
+    Wider,
+    /// `eval events` of this stream.
+    Events(PathBuf),
+    /// `eval mot` of these tracks.
+    Mot(PathBuf),
+}
+
+/// `eval …` as typed; each measure reads what its row in the tables says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EvalArgs {
+    /// What is known.
+    pub truth: PathBuf,
+    /// `--images`
+    pub images: Option<PathBuf>,
+    /// `--model`
+    pub model: Option<String>,
+    /// `--results`
+    pub results: Option<PathBuf>,
+    /// `--save`
+    pub save: Option<PathBuf>,
+    /// `--regions`
+    pub regions: bool,
+    /// `--resume`
+    pub resume: bool,
+    /// `--shard`, not yet understood.
+    pub shard: Option<String>,
+    /// `--json`
+    pub json: bool,
+    /// `--html`
+    pub html: Option<PathBuf>,
 }
 
 /// `models …` as typed.
@@ -364,6 +449,17 @@ pub enum ModelsArgs {
     Info(String),
     /// `models check [NAME]`
     Check(Option<String>),
+    /// `models pull NAME [--from DIR|URL]`
+    Pull {
+        /// Which.
+        name: String,
+        /// `--from`
+        from: Option<String>,
+    },
+    /// `models add CARD`
+    Add(String),
+    /// `models draft FILE`
+    Draft(PathBuf),
 }
 
 /// `check` as typed.
@@ -718,6 +814,7 @@ impl Matches {
                     Some(None) => LongSide::Native,
                     Some(Some(n)) => LongSide::Pixels(n),
                 },
+                draw: self.path("draw"),
             }),
             "models list" => Invocation::Models(ModelsArgs::List),
             "models info" => {
@@ -725,11 +822,18 @@ impl Matches {
                 Invocation::Models(ModelsArgs::Info(name))
             }
             "models check" => Invocation::Models(ModelsArgs::Check(texts(path, words)?.pop())),
+            "models pull" => Invocation::Models(ModelsArgs::Pull {
+                name: texts(path, words)?.pop().unwrap_or_default(),
+                from: self.text("from"),
+            }),
+            "models add" => Invocation::Models(ModelsArgs::Add(texts(path, words)?.pop().unwrap_or_default())),
+            "models draft" => Invocation::Models(ModelsArgs::Draft(words.into_iter().map(PathBuf::from).collect())),
             "check" => Invocation::Check(CheckArgs { json: self.switch("json") }),
             _ if path.starts_with("faces ") => Invocation::Faces(self.faces_args(path, words)?),
             "cameras" => Invocation::Cameras { json: self.switch("json") },
             "eval faces" => Invocation::EvalFaces(words.into_iter().map(PathBuf::from).collect()),
             "watch" => Invocation::Watch,
+            _ if path.starts_with("eval ") => self.eval_args(path, words),
             "schema" => Invocation::Schema,
             "help" => {
                 let words = texts(path, words)?;
@@ -784,6 +888,31 @@ impl Matches {
             _ => FacesTask::Rekey,
         };
         Ok(FacesArgs { config: self.path("config"), gallery: self.path("gallery"), task })
+    }
+
+    fn eval_args(&mut self, path: &str, words: Vec<OsString>) -> Invocation {
+        let mut words = words.into_iter().map(PathBuf::from);
+        let truth = words.next().unwrap_or_default();
+        let task = match path {
+            "eval coco" => EvalTask::Coco,
+            "eval wider" => EvalTask::Wider,
+            "eval merge" => EvalTask::Merge(words.collect()),
+            "eval events" => EvalTask::Events(words.next().unwrap_or_default()),
+            _ => EvalTask::Mot(words.next().unwrap_or_default()),
+        };
+        let args = EvalArgs {
+            truth,
+            images: self.path("images"),
+            model: self.text("model"),
+            results: self.path("results"),
+            save: self.path("save"),
+            regions: self.switch("regions"),
+            resume: self.switch("resume"),
+            shard: self.text("shard"),
+            json: self.switch("json"),
+            html: self.path("html"),
+        };
+        Invocation::Eval(task, args)
     }
 
     fn run_args(&mut self) -> Result<RunArgs, CliError> {
@@ -995,9 +1124,10 @@ mod tests {
             ("", "no command"),
             ("rum", "did you mean run?"),
             ("models chek", "did you mean check?"),
-            ("models", "models: wanted one of list, info, check, pull, add"),
+            ("models", "models: wanted one of list, info, check, pull, add, draft"),
             ("run --sorce x", "did you mean source?"),
             ("run --score 0.5", "--score is read by `detect` only"),
+            ("run --draw x", "--draw is read by `detect` only"),
             ("--fps 3 run", "write the command first"),
             ("run --fps", "wanted a value (F), found the end"),
             ("run --fps --no-seal", "wanted a value (F), found \"--no-seal\""),
@@ -1016,7 +1146,7 @@ mod tests {
             ("models info a b", "unexpected \"b\""),
             ("config", "wanted --explain"),
             ("faces", "faces: wanted one of enroll, list"),
-            ("models pull x", "models pull: not built yet"),
+            ("eval coco", "eval coco: wanted TRUTH"),
             ("help rum", "did you mean run?"),
         ] {
             let said = refused(line);

@@ -53,7 +53,15 @@ impl Copy {
 #[test]
 fn the_default_models_keep_their_word() {
     let output = porchlight().args(["models", "check"]).output().expect("starts");
-    assert_eq!(stdout(&output), "sface ok\nssdlite-mobilenet-v2 ok\nyunet ok\n", "{}", stderr(&output));
+    // Of the others only the cards are here, unless somebody pulled their weights.
+    let printed = stdout(&output);
+    for name in ["sface", "ssdlite-mobilenet-v2", "yunet"] {
+        assert!(printed.contains(&format!("{name} ok\n")), "{printed}{}", stderr(&output));
+    }
+    assert!(
+        printed.lines().all(|l| l.ends_with(" ok") || l.contains(" not here: porchlight models pull ")),
+        "{printed}"
+    );
     assert_eq!(output.status.code(), Some(0));
 }
 

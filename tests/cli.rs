@@ -35,7 +35,7 @@ fn mistakes_are_one_line_and_exit_2() {
         (&["faces", "enroll", "Ada"], &["faces enroll", "PHOTO"]),
         (&["faces", "enroll", "Ada", "a.jpg"], &["--consent"]),
         (&["bench", "model", "x"], &["bench: not built yet"]),
-        (&["models", "pull", "yunet"], &["models pull: not built yet"]),
+        (&["eval", "coco"], &["eval coco: wanted TRUTH"]),
         (&["new\nline"], &["new\\nline"]),
     ] {
         assert_refused(porchlight().args(line), 2, wanted);

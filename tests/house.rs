@@ -61,7 +61,8 @@ fn never(room: &str, texts: &[&str]) {
 #[test]
 fn one_user_of_each_way_out_and_in() {
     only("v4l::", &["source/camera/sys.rs"]);
-    only("ort::", &["model/infer.rs"]);
+    only("use ort::", &["model/infer.rs"]);
+    only(" ort::", &["model/infer.rs"]);
     only("zune_jpeg", &["decode/"]);
     only("rustix::net", &["warden", "command/check.rs"]);
     only("chacha20poly1305", &["face/vault.rs"]);
@@ -134,4 +135,18 @@ fn a_panic_can_be_anywhere() {
         return;
     }
     assert_eq!(porchlight::seal::phrases::FILES, files, "src/seal/files.in: PORCHLIGHT_WRITE_GOLDEN=1 writes it");
+}
+
+/// An address is fetched by another program, and only `models pull` starts it.
+#[test]
+fn one_place_starts_curl() {
+    only("\"curl\"", &["command/pull.rs"]);
+    only("pull::pull(", &["command/models.rs"]);
+}
+
+/// Pixels are written by `detect --draw` alone.
+#[test]
+fn one_place_writes_pictures() {
+    only("i.save(", &["command/draw.rs"]);
+    only("draw::draw(", &["command/detect.rs"]);
 }

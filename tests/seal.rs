@@ -456,7 +456,7 @@ fn no_command_makes_a_socket() {
     let beside = tempfile::tempdir().expect("a folder");
     let gallery = beside.path().join("faces.gallery").to_string_lossy().into_owned();
     let gallery = gallery.as_str();
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 23] = [
         &["run", "--source", "samples/cat.jpg"],
         &["run", "--no-seal", "--source", "samples/cat.jpg"],
         &["faces", "enroll", "Grace", "samples/hopper.jpg", "--gallery", gallery, "--consent", "said yes"],
@@ -472,6 +472,8 @@ fn no_command_makes_a_socket() {
         &["models", "list"],
         &["models", "info", "yunet"],
         &["models", "check", "yunet"],
+        &["models", "pull", "yunet", "--from", "models/yunet"],
+        &["models", "draft", "models/yunet/yunet_2023mar_dyn.onnx"],
         &["schema"],
         &["config", "--explain"],
         &["help"],

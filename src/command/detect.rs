@@ -45,6 +45,11 @@ struct Seen<'a> {
 }
 
 pub(super) fn run(args: &DetectArgs) -> Result<Exit, Failure> {
+    if let Some(folder) = &args.draw {
+        super::draw::refuse_cameras(&args.paths)?;
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Failure::new(Exit::Usage, format!("detect: --draw: {}: {e}", folder.display())))?;
+    }
     let mut exit = Exit::Done;
     let mut paths: Vec<PathBuf> = Vec::new();
     for spec in &args.paths {
@@ -95,6 +100,7 @@ fn load(args: &DetectArgs, labels: &mut Labels) -> Result<Vec<Detector>, Failure
         return Err(Failure::new(Exit::Usage, format!("detect: --model {twice} is given twice: remove one")));
     }
     let cards = names.iter().map(|name| find(name).and_then(|dir| Card::load(&dir))).collect::<Result<Vec<_>, _>>()?;
+    cards.iter().filter_map(Card::licence_warning).for_each(|warning| complain(&warning));
     if args.long_side != LongSide::Card && !cards.iter().any(|c| matches!(c.input.size, InputSize::Dynamic(_))) {
         let names = names.join(", ");
         let line = format!("detect: --long-side has no effect: {names} has a fixed input size: remove it");
@@ -170,6 +176,9 @@ fn look(
         }
         // Best first over all models; a stable sort, so that equal scores keep the models' order.
         found.sort_by_key(|d| std::cmp::Reverse(d.score));
+        if let Some(folder) = &args.draw {
+            super::draw::draw(folder, path, frame, &found, labels)?;
+        }
         let size = frame.size();
         let line = Line {
             path: &name,

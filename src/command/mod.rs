@@ -6,16 +6,18 @@
 mod cameras;
 mod check;
 mod detect;
+mod draw;
 mod eval;
 mod faces;
 mod models;
+mod pull;
 mod run;
 mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;
 
-use crate::cli::{self, CliError, Invocation, one_line};
+use crate::cli::{self, CliError, EvalTask, Invocation, ModelsArgs, one_line};
 use crate::config::{Config, ConfigError};
 use crate::exit::Exit;
 use crate::model::ModelError;
@@ -138,7 +140,12 @@ fn begin(args: Vec<OsString>) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, format!("{} is for tests of `check` alone: unset it", check::WEAKEN)));
     }
     // `check` tries sockets in its children, which is its purpose.
-    let unsealed = checks || matches!(&invocation, Invocation::Run(args) if args.no_seal);
+    // `models pull` from an address starts curl, which inherits what is forbidden here.
+    let pulls = match &invocation {
+        Invocation::Models(ModelsArgs::Pull { from, .. }) => from.as_deref().is_none_or(pull::is_address),
+        _ => false,
+    };
+    let unsealed = checks || pulls || matches!(&invocation, Invocation::Run(args) if args.no_seal);
     if !unsealed
         && let Err(e) = crate::seal::nowhere()
         && matches!(invocation, Invocation::Run(_))
@@ -160,6 +167,13 @@ fn dispatch(invocation: Invocation, typed: &[OsString]) -> Result<Exit, Failure>
         Invocation::Cameras { json } => cameras::run(json),
         Invocation::EvalFaces(paths) => eval::faces(&paths),
         Invocation::Watch => watch::run(),
+        Invocation::Eval(task, args) => match task {
+            EvalTask::Coco => eval::coco(&args),
+            EvalTask::Merge(parts) => eval::merge(&args, &parts),
+            EvalTask::Wider => eval::wider(&args),
+            EvalTask::Events(stream) => eval::events(&args.truth, &stream, args.json),
+            EvalTask::Mot(tracks) => eval::mot(&args.truth, &tracks, args.json),
+        },
         Invocation::Schema => {
             let mut text = serde_json::to_string_pretty(&crate::event::schema::schema()).unwrap_or_default();
             text.push('\n');

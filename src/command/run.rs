@@ -30,7 +30,7 @@ use crate::flow::Ledger;
 use crate::frame::{CameraId, PixelFormat};
 use crate::labels::{Labels, PERSON};
 use crate::model::ModelError;
-use crate::model::card::{self, Card};
+use crate::model::card::{self, Card, Task};
 use crate::model::detector::Detector;
 use crate::model::infer::Runtime;
 use crate::pipeline::{self, AskForNews, Camera, News, Parts};
@@ -142,6 +142,10 @@ fn names(config: &Config) -> Words {
         let Ok(card) = card::find(card).and_then(|dir| Card::load(&dir)) else { continue };
         words.name(&card.name);
         words.hash(&card.sha256);
+        let used = card.task != Task::Embed || config.faces.gallery.is_some();
+        if let Some(warning) = card.licence_warning().filter(|_| used) {
+            super::complain(&warning);
+        }
         card.labels.iter().flatten().for_each(|l| words.name(l));
     }
     for camera in &config.cameras {
@@ -317,16 +321,24 @@ fn load(args: &RunArgs) -> Result<Loaded, Failure> {
     let config = Config::load(args)?;
     // Models before cameras: a wrong card must not cost the wait for a device.
     let runtime = Runtime::load()?;
-    let load = |name: &str| {
+    let load = |name: &str, key: &str, task: Task| {
         let card = card::find(name).and_then(|dir| Card::load(&dir))?;
+        if card.task != task {
+            let what = format!("{key}: wanted a model of task '{}', found task '{}'", task.name(), card.task.name());
+            return Err(ModelError::Session { model: card.name, what });
+        }
         let weights = card.verified_weights()?;
         Ok::<_, ModelError>((card, weights))
     };
-    let objects = load(&config.objects.model)?;
+    let objects = load(&config.objects.model, "objects.model", Task::Detect)?;
     let faces_wanted = config.cameras.is_empty() || config.cameras.iter().any(|c| c.faces);
-    let faces = if faces_wanted { Some(load(&config.faces.detector)?) } else { None };
+    let faces = if faces_wanted { Some(load(&config.faces.detector, "faces.detector", Task::Face)?) } else { None };
     let known = match (&config.faces.gallery, &faces) {
-        (Some(path), Some(_)) => {
+        (Some(path), Some((detector, _))) => {
+            if !detector.family.has_landmarks() {
+                let what = "faces.detector: finds no landmarks, and without them nobody is recognised: wanted another with a gallery";
+                return Err(ModelError::Session { model: detector.name.clone(), what: what.into() }.into());
+            }
             let card = card::find(&config.faces.embedder).and_then(|dir| Card::load(&dir))?;
             // The gallery before the weights: a wrong key need not wait for them.
             let gallery = super::faces::vault_at(path).open(&super::faces::hash_of(&card)?)?;

@@ -9,7 +9,7 @@ use super::align::Aligner;
 use crate::detection::Landmarks;
 use crate::frame::Frame;
 use crate::model::ModelError;
-use crate::model::card::{Card, FamilySpec};
+use crate::model::card::{Card, FamilySpec, Task};
 use crate::model::detector::check_input;
 use crate::model::infer::{Infer, OutputView, Runtime};
 
@@ -94,9 +94,10 @@ impl Embedder {
     /// [`ModelError::Tensor`] when names, types or dimensions differ, [`ModelError::Session`] for a card of another task.
     pub fn new(card: Card, infer: Box<dyn Infer>) -> Result<Self, ModelError> {
         let refused = |what: String| ModelError::Session { model: card.name.clone(), what };
-        let FamilySpec::Embedding { dimensions } = card.family else {
+        let (FamilySpec::Embedding { dimensions }, Task::Embed) = (&card.family, card.task) else {
             return Err(refused(format!("wanted an embedder, found task '{}'", card.task.name())));
         };
+        let dimensions = *dimensions;
         check_input(&card, infer.as_ref())?;
         let aligner = Aligner::new(&card.input)
             .ok_or_else(|| refused(format!("[input] size: wanted a fixed square, found {:?}", card.input.size)))?;

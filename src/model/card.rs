@@ -11,6 +11,10 @@ use serde::Deserialize;
 use sha2::Digest;
 
 use super::ModelError;
+use super::family::Activation;
+use super::family::points_cls_box_kps::Points;
+use super::family::priors_box_classes::{Part, Priors};
+use super::family::stride_cls_dfl::Shape;
 
 /// What a model is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -22,6 +26,8 @@ pub enum Task {
     Face,
     /// A vector that says whose face it is.
     Embed,
+    /// A vector that says what somebody looks like as a whole.
+    Reid,
 }
 
 impl Task {
@@ -31,6 +37,7 @@ impl Task {
             Self::Detect => "detect",
             Self::Face => "face",
             Self::Embed => "embed",
+            Self::Reid => "reid",
         }
     }
 }
@@ -154,6 +161,14 @@ struct Output {
     grids: Option<Vec<u32>>,
     anchors: Option<Vec<Vec<[f32; 2]>>>,
     variances: Option<[f32; 2]>,
+    boxes: Option<String>,
+    bins: Option<usize>,
+    shift: Option<f32>,
+    sizes: Option<Vec<Vec<f32>>>,
+    clip: Option<bool>,
+    parts: Option<Vec<String>>,
+    per_cell: Option<usize>,
+    exponents: Option<[f32; 2]>,
     score: Option<f32>,
     nms_iou: Option<f32>,
     dimensions: Option<usize>,
@@ -186,10 +201,14 @@ pub struct ExpectCosine {
     pub a: PathBuf,
     /// Another.
     pub b: PathBuf,
-    /// Landmarks of the face in `a`, pixels: the embedder is tested alone.
-    pub landmarks_a: [[f32; 2]; 5],
+    /// Task `embed`: landmarks of the face in `a`, pixels: the embedder is tested alone.
+    pub landmarks_a: Option<[[f32; 2]; 5]>,
     /// Landmarks of the face in `b`.
-    pub landmarks_b: [[f32; 2]; 5],
+    pub landmarks_b: Option<[[f32; 2]; 5]>,
+    /// Task `reid`: the person in `a`, `[x, y, width, height]` in whole pixels.
+    pub box_a: Option<[u32; 4]>,
+    /// The person in `b`.
+    pub box_b: Option<[u32; 4]>,
     /// Cosine of the two embeddings.
     pub cosine: f32,
     /// How far ours may be from it.
@@ -219,6 +238,7 @@ struct RawCard {
     licence: String,
     licence_file: PathBuf,
     source: String,
+    url: Option<String>,
     input: Input,
     output: Output,
     golden: Golden,
@@ -241,6 +261,58 @@ pub enum FamilySpec {
         /// Divisors of the centre and of the size offsets.
         variances: [f32; 2],
     },
+    /// See [`super::family::grid_box_obj_classes`].
+    GridBoxObjClasses {
+        /// Pixels per cell of each level; empty when the boxes are ready.
+        strides: Vec<u32>,
+        /// What is left to do on the scores.
+        activation: Activation,
+    },
+    /// See [`super::family::stride_cls_dfl`].
+    StrideClsDfl {
+        /// Levels and bins.
+        shape: Shape,
+        /// What is left to do on the scores.
+        activation: Activation,
+    },
+    /// See [`super::family::columns_box_classes`].
+    ColumnsBoxClasses {
+        /// What is left to do on the scores.
+        activation: Activation,
+    },
+    /// See [`super::family::priors_box_classes`].
+    PriorsBoxClasses(Priors),
+    /// See [`super::family::corners_classes`].
+    CornersClasses {
+        /// Corners are 0..1 of the input rather than its pixels.
+        unit: bool,
+    },
+    /// See [`super::family::points_cls_box_kps`].
+    PointsClsBoxKps {
+        /// The grids.
+        points: Points,
+        /// What is left to do on the scores.
+        activation: Activation,
+    },
+    /// See [`super::family::planes_obj_box_classes`].
+    PlanesObjBoxClasses {
+        /// Pixels per cell.
+        stride: u32,
+        /// Of objectness and of the class score.
+        exponents: [f32; 2],
+    },
+    /// See [`super::family::heatmap_size_offset`].
+    HeatmapSizeOffset {
+        /// Pixels per cell.
+        stride: u32,
+        /// What is left to do on the heat.
+        activation: Activation,
+    },
+    /// See [`super::family::rows_box_score_class`].
+    RowsBoxScoreClass {
+        /// Corners are 0..1 of the input rather than its pixels.
+        unit: bool,
+    },
     /// One vector per picture.
     Embedding {
         /// Its length.
@@ -254,7 +326,65 @@ impl FamilySpec {
         match self {
             Self::StrideClsObjBoxKps { .. } => "stride-cls-obj-box-kps",
             Self::AnchorsBoxClassScores { .. } => "anchors-box-classscores",
+            Self::GridBoxObjClasses { .. } => "grid-box-obj-classes",
+            Self::StrideClsDfl { .. } => "stride-cls-dfl",
+            Self::ColumnsBoxClasses { .. } => "columns-box-classes",
+            Self::PriorsBoxClasses(_) => "priors-box-classes",
+            Self::CornersClasses { .. } => "corners-classes",
+            Self::PointsClsBoxKps { .. } => "points-cls-box-kps",
+            Self::PlanesObjBoxClasses { .. } => "planes-obj-box-classes",
+            Self::HeatmapSizeOffset { .. } => "heatmap-size-offset",
+            Self::RowsBoxScoreClass { .. } => "rows-box-score-class",
             Self::Embedding { .. } => "embedding",
+        }
+    }
+
+    /// Whether it serves a task.
+    pub fn serves(&self, task: Task) -> bool {
+        match self {
+            Self::StrideClsObjBoxKps { .. } => task == Task::Face,
+            Self::Embedding { .. } => matches!(task, Task::Embed | Task::Reid),
+            _ => matches!(task, Task::Detect | Task::Face),
+        }
+    }
+
+    /// Whether its candidates have landmarks.
+    pub fn has_landmarks(&self) -> bool {
+        match self {
+            Self::StrideClsObjBoxKps { .. } => true,
+            Self::PriorsBoxClasses(p) => p.parts.iter().any(|p| matches!(p, Part::Landmarks | Part::BoxLandmarks)),
+            Self::PointsClsBoxKps { points, .. } => points.landmarks,
+            _ => false,
+        }
+    }
+
+    /// How many elements each output must have for a fixed input of that size, in the order of the card's tensors; `None`
+    /// where the family takes any number of rows.
+    pub fn elements(&self, input: [u32; 2], columns: usize) -> Vec<Option<usize>> {
+        let cells = |stride: &u32| input[0].div_ceil(*stride) as usize * input[1].div_ceil(*stride) as usize;
+        let each = |strides: &[u32], widths: &[usize]| {
+            strides.iter().flat_map(|s| widths.iter().map(move |w| Some(cells(s) * w))).collect()
+        };
+        match self {
+            Self::StrideClsObjBoxKps { strides } => each(strides, &[1, 1, 4, 10]),
+            Self::GridBoxObjClasses { strides, .. } if !strides.is_empty() => {
+                vec![Some(strides.iter().map(cells).sum::<usize>() * (5 + columns))]
+            }
+            Self::StrideClsDfl { shape, .. } if shape.joined => {
+                vec![Some(shape.strides.iter().map(cells).sum::<usize>() * (columns + 4 * shape.bins))]
+            }
+            Self::StrideClsDfl { shape, .. } => each(&shape.strides, &[columns, 4 * shape.bins]),
+            Self::PriorsBoxClasses(p) => {
+                let n: usize = p.strides.iter().zip(&p.sizes).map(|(s, sizes)| cells(s) * sizes.len()).sum();
+                p.parts.iter().map(|part| Some(n * part.width(columns))).collect()
+            }
+            Self::PointsClsBoxKps { points: p, .. } => {
+                let widths = [columns, 4, 10].map(|w| w * p.per_cell);
+                each(&p.strides, &widths[..if p.landmarks { 3 } else { 2 }])
+            }
+            Self::PlanesObjBoxClasses { stride, .. } => vec![Some(cells(stride) * (5 + columns))],
+            Self::HeatmapSizeOffset { stride, .. } => [columns, 2, 2].map(|w| Some(cells(stride) * w)).to_vec(),
+            _ => Vec::new(),
         }
     }
 }
@@ -278,6 +408,8 @@ pub struct Card {
     pub licence_file: PathBuf,
     /// Where the weights come from.
     pub source: String,
+    /// Where `models pull` fetches them.
+    pub url: Option<String>,
     /// Picture to tensor.
     pub input: Input,
     /// Output tensors in the order the family wants them, `{stride}` written out.
@@ -357,6 +489,14 @@ impl Output {
             ("grids", self.grids.is_some()),
             ("anchors", self.anchors.is_some()),
             ("variances", self.variances.is_some()),
+            ("boxes", self.boxes.is_some()),
+            ("bins", self.bins.is_some()),
+            ("shift", self.shift.is_some()),
+            ("sizes", self.sizes.is_some()),
+            ("clip", self.clip.is_some()),
+            ("parts", self.parts.is_some()),
+            ("per_cell", self.per_cell.is_some()),
+            ("exponents", self.exponents.is_some()),
             ("score", self.score.is_some()),
             ("nms_iou", self.nms_iou.is_some()),
             ("dimensions", self.dimensions.is_some()),
@@ -376,16 +516,87 @@ impl Output {
         }
     }
 
+    fn activation(&self) -> Result<Activation, String> {
+        match self.need(&self.activation, "activation")?.as_str() {
+            "applied" => Ok(Activation::Applied),
+            "sigmoid" => Ok(Activation::Sigmoid),
+            other => Err(format!("[output] activation: wanted \"applied\" or \"sigmoid\", found {other:?}")),
+        }
+    }
+
+    fn strides(&self) -> Result<Vec<u32>, String> {
+        let strides = self.need(&self.strides, "strides")?;
+        if strides.is_empty() || strides.len() > 16 || strides.iter().any(|s| !(1..=1024).contains(s)) {
+            return Err(format!("[output] strides: wanted 1..=1024 each, found {strides:?}"));
+        }
+        Ok(strides)
+    }
+
+    /// The stride of a family with one level.
+    fn stride(&self) -> Result<u32, String> {
+        match self.strides()?[..] {
+            [one] => Ok(one),
+            _ => Err(format!("[output] strides: family '{}' wants one", self.family)),
+        }
+    }
+
+    /// Whether boxes are 0..1 of the input rather than its pixels.
+    fn unit(&self) -> Result<bool, String> {
+        match self.need(&self.boxes, "boxes")?.as_str() {
+            "unit" => Ok(true),
+            "pixels" => Ok(false),
+            other => Err(format!("[output] boxes: wanted \"unit\" or \"pixels\", found {other:?}")),
+        }
+    }
+
+    fn shift(&self, most: f32) -> Result<f32, String> {
+        match self.need(&self.shift, "shift")? {
+            shift if shift.abs() <= most => Ok(shift),
+            shift => Err(format!("[output] shift: wanted -{most}..={most}, found {shift}")),
+        }
+    }
+
+    fn priors(&self) -> Result<Priors, String> {
+        let strides = self.strides()?;
+        let sizes = self.need(&self.sizes, "sizes")?;
+        let good = |v: &f32| v.is_finite() && *v > 0.0;
+        if sizes.len() != strides.len() || sizes.iter().any(|l| l.is_empty() || l.len() > 64 || !l.iter().all(good)) {
+            return Err(format!(
+                "[output] sizes: wanted a list of numbers above 0 for each of {} strides, found {sizes:?}",
+                strides.len()
+            ));
+        }
+        let variances = self.need(&self.variances, "variances")?;
+        if !variances.iter().all(good) {
+            return Err(format!("[output] variances: wanted two numbers above 0, found {variances:?}"));
+        }
+        let mut parts = Vec::new();
+        for name in self.need(&self.parts, "parts")? {
+            let Some((_, part)) = Part::NAMES.iter().find(|(n, _)| *n == name) else {
+                let names = Part::NAMES.map(|(n, _)| format!("{n:?}")).join(", ");
+                return Err(format!("[output] parts: wanted some of {names}, found {name:?}"));
+            };
+            parts.push(*part);
+        }
+        let count = |wanted: &[Part]| parts.iter().filter(|p| wanted.contains(p)).count();
+        let once = count(&[Part::Box, Part::BoxLandmarks]) == 1
+            && count(&[Part::Classes]) == 1
+            && count(&[Part::Landmarks, Part::BoxLandmarks]) <= 1
+            && count(&[Part::Quality]) <= 1;
+        if !once {
+            return Err(
+                "[output] parts: wanted \"box\" or \"box-kps\" once, \"classes\" once, the others at most once".into(),
+            );
+        }
+        Ok(Priors { strides, sizes, clip: self.need(&self.clip, "clip")?, variances, parts })
+    }
+
     fn spec(&self) -> Result<FamilySpec, String> {
         match self.family.as_str() {
             "stride-cls-obj-box-kps" => {
                 self.only(&["labels", "activation", "strides", "score", "nms_iou"])?;
                 self.applied()?;
-                let strides = self.need(&self.strides, "strides")?;
-                if strides.is_empty() || strides.iter().any(|s| !(1..=1024).contains(s)) {
-                    return Err(format!("[output] strides: wanted 1..=1024 each, found {strides:?}"));
-                }
-                Ok(FamilySpec::StrideClsObjBoxKps { strides })
+                Ok(FamilySpec::StrideClsObjBoxKps { strides: self.strides()? })
             }
             "anchors-box-classscores" => {
                 self.only(&["labels", "activation", "grids", "anchors", "variances", "score", "nms_iou"])?;
@@ -409,6 +620,83 @@ impl Output {
                 }
                 Ok(FamilySpec::AnchorsBoxClassScores { grids, anchors, variances })
             }
+            "grid-box-obj-classes" => {
+                self.only(&["labels", "activation", "boxes", "strides", "score", "nms_iou"])?;
+                let activation = self.activation()?;
+                let strides = match self.need(&self.boxes, "boxes")?.as_str() {
+                    "cells" => self.strides()?,
+                    "pixels" if self.strides.is_some() => {
+                        return Err("[output] strides: boxes \"pixels\" are ready: remove the key".into());
+                    }
+                    "pixels" => Vec::new(),
+                    other => return Err(format!("[output] boxes: wanted \"cells\" or \"pixels\", found {other:?}")),
+                };
+                Ok(FamilySpec::GridBoxObjClasses { strides, activation })
+            }
+            "stride-cls-dfl" => {
+                self.only(&["labels", "activation", "strides", "bins", "shift", "score", "nms_iou"])?;
+                let bins = self.need(&self.bins, "bins")?;
+                if !(2..=64).contains(&bins) {
+                    return Err(format!("[output] bins: wanted 2..=64, found {bins}"));
+                }
+                let (strides, shift) = (self.strides()?, self.shift(64.0)?);
+                let shape = Shape { strides, bins, shift, joined: self.tensors.len() == 1 };
+                Ok(FamilySpec::StrideClsDfl { shape, activation: self.activation()? })
+            }
+            "columns-box-classes" => {
+                self.only(&["labels", "activation", "score", "nms_iou"])?;
+                Ok(FamilySpec::ColumnsBoxClasses { activation: self.activation()? })
+            }
+            "priors-box-classes" => {
+                self.only(&[
+                    "labels",
+                    "activation",
+                    "strides",
+                    "sizes",
+                    "clip",
+                    "variances",
+                    "parts",
+                    "score",
+                    "nms_iou",
+                ])?;
+                self.applied()?;
+                Ok(FamilySpec::PriorsBoxClasses(self.priors()?))
+            }
+            "corners-classes" => {
+                self.only(&["labels", "activation", "boxes", "score", "nms_iou"])?;
+                self.applied()?;
+                Ok(FamilySpec::CornersClasses { unit: self.unit()? })
+            }
+            "points-cls-box-kps" => {
+                self.only(&["labels", "activation", "strides", "per_cell", "shift", "score", "nms_iou"])?;
+                let per_cell = self.need(&self.per_cell, "per_cell")?;
+                if !(1..=16).contains(&per_cell) {
+                    return Err(format!("[output] per_cell: wanted 1..=16, found {per_cell}"));
+                }
+                let (strides, shift) = (self.strides()?, self.shift(1.0)?);
+                let given = self.tensors.len();
+                let landmarks = given == 3 || given == 3 * strides.len();
+                let points = Points { strides, per_cell, shift, landmarks };
+                Ok(FamilySpec::PointsClsBoxKps { points, activation: self.activation()? })
+            }
+            "planes-obj-box-classes" => {
+                self.only(&["labels", "activation", "strides", "exponents", "score", "nms_iou"])?;
+                self.applied()?;
+                let exponents = self.need(&self.exponents, "exponents")?;
+                if !exponents.iter().all(|e| (0.0..=4.0).contains(e)) {
+                    return Err(format!("[output] exponents: wanted two numbers in 0..=4, found {exponents:?}"));
+                }
+                Ok(FamilySpec::PlanesObjBoxClasses { stride: self.stride()?, exponents })
+            }
+            "heatmap-size-offset" => {
+                self.only(&["labels", "activation", "strides", "score", "nms_iou"])?;
+                Ok(FamilySpec::HeatmapSizeOffset { stride: self.stride()?, activation: self.activation()? })
+            }
+            "rows-box-score-class" => {
+                self.only(&["labels", "activation", "boxes", "score", "nms_iou"])?;
+                self.applied()?;
+                Ok(FamilySpec::RowsBoxScoreClass { unit: self.unit()? })
+            }
             "embedding" => {
                 self.only(&["dimensions"])?;
                 let dimensions = self.need(&self.dimensions, "dimensions")?;
@@ -424,27 +712,37 @@ impl Output {
         }
     }
 
-    /// `cls_{stride}` becomes one name per stride, level by level.
+    /// `cls_{stride}` becomes one name per stride, level by level; names may also be written out level by level.
     fn tensor_names(&self, family: &FamilySpec) -> Result<Vec<String>, String> {
-        let (per_level, levels) = match family {
-            FamilySpec::StrideClsObjBoxKps { strides } => (4, Some(strides)),
-            FamilySpec::AnchorsBoxClassScores { .. } => (2, None),
-            FamilySpec::Embedding { .. } => (1, None),
+        let (per_level, levels): (usize, &[u32]) = match family {
+            FamilySpec::StrideClsObjBoxKps { strides } => (4, strides),
+            FamilySpec::StrideClsDfl { shape, .. } if !shape.joined => (2, &shape.strides),
+            FamilySpec::PointsClsBoxKps { points, .. } => (if points.landmarks { 3 } else { 2 }, &points.strides),
+            FamilySpec::PriorsBoxClasses(p) => (p.parts.len(), &[]),
+            FamilySpec::AnchorsBoxClassScores { .. } | FamilySpec::CornersClasses { .. } => (2, &[]),
+            FamilySpec::HeatmapSizeOffset { .. } => (3, &[]),
+            _ => (1, &[]),
         };
-        if self.tensors.len() != per_level {
+        let all = per_level * levels.len().max(1);
+        let by_stride = !levels.is_empty() && self.tensors.iter().all(|t| t.contains("{stride}"));
+        let wanted = if by_stride { per_level } else { all };
+        if self.tensors.len() != wanted {
+            let each = if levels.is_empty() {
+                String::new()
+            } else {
+                format!(" with {{stride}} in each, or {all} level by level")
+            };
             return Err(format!(
-                "[output] tensors: family '{}' wants {per_level} names, found {}",
+                "[output] tensors: family '{}' wants {per_level} names{each}, found {}",
                 self.family,
                 self.tensors.len()
             ));
         }
-        Ok(match levels {
-            None => self.tensors.clone(),
-            Some(strides) => strides
-                .iter()
-                .flat_map(|s| self.tensors.iter().map(move |t| t.replace("{stride}", &s.to_string())))
-                .collect(),
-        })
+        if !by_stride {
+            return Ok(self.tensors.clone());
+        }
+        let named = |s: &u32| self.tensors.iter().map(|t| t.replace("{stride}", &s.to_string())).collect::<Vec<_>>();
+        Ok(levels.iter().flat_map(named).collect())
     }
 }
 
@@ -513,12 +811,7 @@ impl Card {
         }
         raw.input.check(raw.task).map_err(|e| card_error(&path, e))?;
         let family = raw.output.spec().map_err(|e| card_error(&path, e))?;
-        let fits = match family {
-            FamilySpec::StrideClsObjBoxKps { .. } => raw.task == Task::Face,
-            FamilySpec::AnchorsBoxClassScores { .. } => raw.task == Task::Detect,
-            FamilySpec::Embedding { .. } => raw.task == Task::Embed,
-        };
-        if !fits {
+        if !family.serves(raw.task) {
             return Err(card_error(
                 &path,
                 format_args!("[output] family '{}' does not serve task '{}'", family.name(), raw.task.name()),
@@ -532,7 +825,12 @@ impl Card {
                 None => Err(card_error(&path, format_args!("[output] the key '{key}' is missing"))),
             }
         };
-        let (labels, score, nms_iou) = if raw.task == Task::Embed {
+        if let Some(url) = &raw.url
+            && (url.len() > 2048 || !url.starts_with("https://") || url.contains(|c: char| !c.is_ascii_graphic()))
+        {
+            return Err(card_error(&path, format_args!("key 'url': wanted an https:// address, found {url:?}")));
+        }
+        let (labels, score, nms_iou) = if matches!(family, FamilySpec::Embedding { .. }) {
             (Vec::new(), 0.0, 0.0)
         } else {
             let Some(file) = &raw.output.labels else {
@@ -550,6 +848,7 @@ impl Card {
             licence: raw.licence,
             licence_file: inside(dir, &raw.licence_file, &path, "licence_file")?,
             source: raw.source,
+            url: raw.url,
             input: raw.input,
             tensors,
             family,
@@ -567,8 +866,36 @@ impl Card {
     pub fn golden_path(&self, relative: &Path) -> Result<PathBuf, ModelError> {
         let card = self.dir.join("card.toml");
         let dir = self.dir.canonicalize().map_err(|e| card_error(&card, format_args!("cannot be read: {e}")))?;
+        let own = inside(&dir, relative, &card, "golden")?;
+        // A card may bring its picture along.
+        if own.is_file() {
+            return Ok(own);
+        }
         let root = dir.parent().and_then(Path::parent).unwrap_or(&dir);
         inside(root, relative, &card, "golden")
+    }
+
+    /// What to warn of before these weights are used: `None` for licences that allow any use as long as they are named.
+    ///
+    /// Known by the words of the SPDX name, so a name that is none of SPDX's is warned of too.
+    pub fn licence_warning(&self) -> Option<String> {
+        const FREE: [&str; 8] =
+            ["Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0", "Unlicense"];
+        let name = &self.licence;
+        if FREE.contains(&name.as_str()) {
+            return None;
+        }
+        let upper = name.to_ascii_uppercase();
+        let why = if upper.contains("AGPL") {
+            "who offers it over a network must offer the source of the whole work under the AGPL"
+        } else if upper.contains("GPL") {
+            "the GPL covers the whole work it becomes part of"
+        } else if upper.contains("-NC") || upper.contains("NONCOMMERCIAL") || upper.contains("NON-COMMERCIAL") {
+            "not for commercial use"
+        } else {
+            "porchlight does not know what it allows"
+        };
+        Some(format!("model '{}': licence {name}: {why}", self.name))
     }
 
     /// The bytes of the weights, after their hash was compared with the card.
@@ -578,7 +905,12 @@ impl Card {
     pub fn verified_weights(&self) -> Result<Vec<u8>, ModelError> {
         const MAX: u64 = 2 << 30;
         let wrong = |what: String| ModelError::Weights { path: self.weights.clone(), what };
-        let meta = std::fs::metadata(&self.weights).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        let meta = std::fs::metadata(&self.weights).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                wrong(format!("cannot be read: {e}: fetch it with `porchlight models pull {}`", self.name))
+            }
+            _ => wrong(format!("cannot be read: {e}")),
+        })?;
         if !meta.is_file() || meta.len() > MAX {
             return Err(wrong(format!("wanted a file of at most {MAX} bytes, found {} bytes", meta.len())));
         }

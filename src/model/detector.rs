@@ -2,8 +2,12 @@
 
 use super::ModelError;
 use super::card::{Card, FamilySpec, InputSize, Layout, Task};
-use super::family::{Candidate, Seen, anchors_box_classscores, stride_cls_obj_box_kps};
-use super::infer::{Infer, Runtime};
+use super::family::{
+    Candidate, Seen, anchors_box_classscores, columns_box_classes, corners_classes, grid_box_obj_classes,
+    heatmap_size_offset, planes_obj_box_classes, points_cls_box_kps, priors_box_classes, rows_box_score_class,
+    stride_cls_dfl, stride_cls_obj_box_kps,
+};
+use super::infer::{Infer, OutputView, Runtime};
 use super::nms;
 use super::prep::{LongSide, Prep};
 use crate::detection::{ClassId, Detection};
@@ -12,8 +16,12 @@ use crate::geom::{Region, Size};
 use crate::labels::Labels;
 
 enum Decoder {
-    Stride { strides: Vec<u32> },
-    Anchors { anchors: Vec<anchors_box_classscores::AnchorBox>, variances: [f32; 2], is_class: Vec<bool> },
+    Anchors {
+        anchors: Vec<anchors_box_classscores::AnchorBox>,
+        variances: [f32; 2],
+    },
+    /// Everything its family needs is in the card.
+    Plain,
 }
 
 /// A loaded detector of objects or faces.
@@ -24,6 +32,8 @@ pub struct Detector {
     decoder: Decoder,
     /// Class of each column; `None` for a column that is no class or whose label is not wanted.
     classes: Vec<Option<ClassId>>,
+    /// Which of them are classes: spares the decoder the columns nobody wants.
+    wanted: Vec<bool>,
     candidates: Vec<Candidate>,
     merged: Vec<(Detection, Region)>,
 }
@@ -45,38 +55,28 @@ impl Detector {
     /// [`ModelError::Tensor`] when names, types, dimensions or the number of labels differ.
     pub fn new(card: Card, infer: Box<dyn Infer>, labels: &mut Labels) -> Result<Self, ModelError> {
         check_input(&card, infer.as_ref())?;
+        let wrong = |tensor: &str, wanted: String, found: String| ModelError::Tensor {
+            model: card.name.clone(),
+            tensor: tensor.to_owned(),
+            wanted,
+            found,
+        };
         let decoder = match &card.family {
-            FamilySpec::StrideClsObjBoxKps { strides } => {
-                if card.labels.len() != 1 {
-                    return Err(ModelError::Tensor {
-                        model: card.name.clone(),
-                        tensor: card.tensors.first().cloned().unwrap_or_default(),
-                        wanted: "one label (card, [output] labels)".into(),
-                        found: format!("{} labels", card.labels.len()),
-                    });
-                }
-                Decoder::Stride { strides: strides.clone() }
+            FamilySpec::StrideClsObjBoxKps { .. } if card.labels.len() != 1 => {
+                let tensor = card.tensors.first().map_or("", String::as_str);
+                let found = format!("{} labels", card.labels.len());
+                return Err(wrong(tensor, "one label (card, [output] labels)".into(), found));
             }
             FamilySpec::AnchorsBoxClassScores { grids, anchors, variances } => {
                 let anchors = anchors_box_classscores::anchors(grids, anchors);
                 for (index, per_anchor) in [(0, 4), (1, card.labels.len())] {
                     let Some(info) = infer.outputs().get(index) else { continue };
-                    let fixed = info.dims.iter().all(|d| *d > 0);
-                    let found: i64 = info.dims.iter().product();
-                    if fixed && found != (anchors.len() * per_anchor) as i64 {
-                        return Err(ModelError::Tensor {
-                            model: card.name.clone(),
-                            tensor: info.name.clone(),
-                            wanted: format!("{} anchors x {per_anchor} (card: grids, anchors, labels)", anchors.len()),
-                            found: info.kind.clone(),
-                        });
+                    if info.elements().is_some_and(|found| found != anchors.len() * per_anchor) {
+                        let wanted = format!("{} anchors x {per_anchor} (card: grids, anchors, labels)", anchors.len());
+                        return Err(wrong(&info.name, wanted, info.kind.clone()));
                     }
                 }
-                Decoder::Anchors {
-                    anchors,
-                    variances: *variances,
-                    is_class: card.labels.iter().map(Option::is_some).collect(),
-                }
+                Decoder::Anchors { anchors, variances: *variances }
             }
             FamilySpec::Embedding { .. } => {
                 return Err(ModelError::Session {
@@ -84,10 +84,36 @@ impl Detector {
                     what: format!("wanted a detector, found task '{}'", card.task.name()),
                 });
             }
+            _ => Decoder::Plain,
         };
-        let classes = card.labels.iter().map(|l| l.as_deref().map(|l| labels.intern(l))).collect();
+        if let InputSize::Fixed(size) = card.input.size {
+            let wanted = card.family.elements(size, card.labels.len());
+            for (info, wanted) in infer.outputs().iter().zip(wanted) {
+                if let (Some(wanted), Some(found)) = (wanted, info.elements())
+                    && wanted != found
+                {
+                    let wanted = format!(
+                        "{wanted} elements ([output] of the card, {} labels, input {}x{})",
+                        card.labels.len(),
+                        size[0],
+                        size[1]
+                    );
+                    return Err(wrong(&info.name, wanted, info.kind.clone()));
+                }
+            }
+        }
+        if let (FamilySpec::ColumnsBoxClasses { .. }, Some(info)) = (&card.family, infer.outputs().first())
+            && let [_, rows, _] = info.dims[..]
+            && rows > 0
+            && rows != 4 + card.labels.len() as i64
+        {
+            let wanted = format!("[1, 4 + {} labels, n]", card.labels.len());
+            return Err(wrong(&info.name, wanted, info.kind.clone()));
+        }
+        let classes: Vec<_> = card.labels.iter().map(|l| l.as_deref().map(|l| labels.intern(l))).collect();
+        let wanted = classes.iter().map(Option::is_some).collect();
         let prep = Prep::new(&card);
-        Ok(Self { card, infer, prep, decoder, classes, candidates: Vec::new(), merged: Vec::new() })
+        Ok(Self { card, infer, prep, decoder, classes, wanted, candidates: Vec::new(), merged: Vec::new() })
     }
 
     /// The card.
@@ -100,10 +126,7 @@ impl Detector {
         for class in &mut self.classes {
             *class = class.filter(|c| wanted(*c));
         }
-        if let Decoder::Anchors { is_class, .. } = &mut self.decoder {
-            // Spares the decoder the columns nobody wants.
-            *is_class = self.classes.iter().map(Option::is_some).collect();
-        }
+        self.wanted = self.classes.iter().map(Option::is_some).collect();
     }
 
     /// Appends what the model sees in one region at or above `threshold`, suppressed, best first.
@@ -120,13 +143,11 @@ impl Detector {
     ) -> Result<(), ModelError> {
         let prepared = self.prep.prepare(frame, region, long_side);
         let seen = Seen { input: prepared.input, mapping: prepared.mapping, region, threshold };
-        let (decoder, candidates) = (&self.decoder, &mut self.candidates);
+        let (decoder, family, wanted) = (&self.decoder, &self.card.family, self.wanted.as_slice());
+        let candidates = &mut self.candidates;
         candidates.clear();
-        self.infer.run(prepared.shape, prepared.data, &mut |outputs| match decoder {
-            Decoder::Stride { strides } => stride_cls_obj_box_kps::decode(strides, outputs, &seen, candidates),
-            Decoder::Anchors { anchors, variances, is_class } => {
-                anchors_box_classscores::decode(anchors, *variances, is_class, outputs, &seen, candidates)
-            }
+        self.infer.run(prepared.shape, prepared.data, &mut |outputs| {
+            decode(decoder, family, wanted, outputs, &seen, candidates)
         })?;
         nms::suppress(&mut self.candidates, self.card.nms_iou);
         out.extend(self.candidates.iter().filter_map(|c| {
@@ -170,6 +191,45 @@ impl Detector {
         let grey = vec![128; size.pixels() * 3];
         let Some(frame) = Frame::from_rgb(crate::frame::Stamp::default(), size, grey) else { return Ok(()) };
         self.detect(&frame, Region::whole(size), LongSide::Card, 0.99, &mut Vec::new())
+    }
+}
+
+/// Output tensors to candidates, by the card's family.
+fn decode(
+    decoder: &Decoder,
+    family: &FamilySpec,
+    wanted: &[bool],
+    outputs: &[OutputView<'_>],
+    seen: &Seen,
+    out: &mut Vec<Candidate>,
+) -> Result<(), ModelError> {
+    use FamilySpec as F;
+    match family {
+        F::StrideClsObjBoxKps { strides } => stride_cls_obj_box_kps::decode(strides, outputs, seen, out),
+        F::GridBoxObjClasses { strides, activation } => {
+            grid_box_obj_classes::decode(strides, *activation, wanted, outputs, seen, out)
+        }
+        F::StrideClsDfl { shape, activation } => stride_cls_dfl::decode(shape, *activation, wanted, outputs, seen, out),
+        F::ColumnsBoxClasses { activation } => columns_box_classes::decode(*activation, wanted, outputs, seen, out),
+        F::PriorsBoxClasses(priors) => priors_box_classes::decode(priors, wanted, outputs, seen, out),
+        F::CornersClasses { unit } => corners_classes::decode(*unit, wanted, outputs, seen, out),
+        F::PointsClsBoxKps { points, activation } => {
+            points_cls_box_kps::decode(points, *activation, wanted, outputs, seen, out)
+        }
+        F::PlanesObjBoxClasses { stride, exponents } => {
+            planes_obj_box_classes::decode(*stride, *exponents, wanted, outputs, seen, out)
+        }
+        F::HeatmapSizeOffset { stride, activation } => {
+            heatmap_size_offset::decode(*stride, *activation, wanted, outputs, seen, out)
+        }
+        F::RowsBoxScoreClass { unit } => rows_box_score_class::decode(*unit, wanted, outputs, seen, out),
+        F::AnchorsBoxClassScores { .. } | F::Embedding { .. } => match decoder {
+            Decoder::Anchors { anchors, variances } => {
+                anchors_box_classscores::decode(anchors, *variances, wanted, outputs, seen, out)
+            }
+            // Refused when the detector was made.
+            Decoder::Plain => Ok(()),
+        },
     }
 }
 

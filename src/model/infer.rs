@@ -86,6 +86,25 @@ impl Runtime {
         &self.path
     }
 
+    /// What a model file tells of itself; it is loaded, not run.
+    ///
+    /// # Errors
+    /// [`ModelError::Session`] when the runtime refuses the model.
+    pub fn inspect(&self, model: &str, weights: &[u8]) -> Result<Graph, ModelError> {
+        let OrtSession { session, inputs, .. } = self.session(model, weights, 1, &[])?;
+        let outputs = session.outputs().iter().map(TensorInfo::of).collect();
+        let Ok(told) = session.metadata() else { return Ok(Graph { inputs, outputs, ..Graph::default() }) };
+        let mut metadata: Vec<(String, String)> = told
+            .custom_keys()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|key| told.custom(&key).map(|value| (key, value)))
+            .collect();
+        metadata.sort();
+        let producer = told.producer();
+        Ok(Graph { inputs, outputs, producer, metadata })
+    }
+
     /// A session for `weights` (an ONNX file's bytes) that computes with `threads` threads, the caller's among them.
     ///
     /// `outputs` names the tensors [`Infer::run`] hands out, in that order; names the model lacks are an error.
@@ -142,6 +161,19 @@ impl Runtime {
     }
 }
 
+/// What a model file tells of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// What it takes.
+    pub inputs: Vec<TensorInfo>,
+    /// What it hands out.
+    pub outputs: Vec<TensorInfo>,
+    /// The program that made it.
+    pub producer: Option<String>,
+    /// Its own remarks, sorted by key.
+    pub metadata: Vec<(String, String)>,
+}
+
 /// Name, element type and dimensions of a tensor, as the session tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
@@ -156,6 +188,13 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
+    /// How many elements it holds; `None` where a dimension is open.
+    pub fn elements(&self) -> Option<usize> {
+        let sides = self.dims.iter().map(|d| usize::try_from(*d).ok().filter(|d| *d > 0));
+        let all = sides.collect::<Option<Vec<_>>>()?;
+        all.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|_| !all.is_empty())
+    }
+
     fn of(outlet: &ort::value::Outlet) -> Self {
         let name = outlet.name().to_owned();
         match outlet.dtype() {
@@ -195,6 +234,31 @@ impl<'a> OutputView<'a> {
             Some(view) => Err(wrong(view.name, view.data.len())),
             None => Err(wrong("(missing)", 0)),
         }
+    }
+
+    /// The elements of output `index`, which must be whole rows (or columns) of `width`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn whole(all: &[Self], index: usize, width: usize) -> Result<&'a [f32], ModelError> {
+        let found = all.get(index).map_or(0, |view| view.data.len());
+        if width == 0 || !found.is_multiple_of(width) {
+            return Err(ModelError::Tensor {
+                model: String::new(),
+                tensor: all.get(index).map_or("(missing)", |v| v.name).to_owned(),
+                wanted: format!("a multiple of {width} elements"),
+                found: format!("{found} elements"),
+            });
+        }
+        Self::sized(all, index, found)
+    }
+
+    /// Output `index` in rows of `width`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`] when it does not hold whole rows.
+    pub fn rows(all: &[Self], index: usize, width: usize) -> Result<std::slice::ChunksExact<'a, f32>, ModelError> {
+        Ok(Self::whole(all, index, width)?.chunks_exact(width.max(1)))
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod card;
 pub mod detector;
+pub mod draft;
 pub mod family;
 pub mod infer;
 pub mod nms;

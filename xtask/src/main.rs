@@ -88,6 +88,18 @@ const CHORES: &[Chore] = &[
         run: samples::oracle,
     },
     Chore {
+        name: "zoo",
+        args: "WEIGHTS [NAME...]",
+        help: "print the expected outputs of the zoo's models on samples/, computed without porchlight",
+        run: samples::zoo,
+    },
+    Chore {
+        name: "oracle-eval",
+        args: "[--check] [--coco TRUTH RESULTS REPORT]",
+        help: "make tests/eval/*.json with pycocotools and TrackEval; --check: say whether the committed ones are those",
+        run: samples::oracle_eval,
+    },
+    Chore {
         name: "bench",
         args: "[ROUNDS]",
         help: "set up and compare the run with the bare ONNX Runtime sessions doing the same inferences",

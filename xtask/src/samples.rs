@@ -1,4 +1,4 @@
-//! `cargo xtask samples`, `goldens` and `oracle`: the Python scripts beside this crate, started with what they need.
+//! `cargo xtask samples`, `goldens`, `zoo` and the oracles: the Python scripts beside this crate, started with what they need.
 
 use crate::fail::{Failure, Result};
 use crate::proc::Program;
@@ -89,4 +89,14 @@ pub(crate) fn gallery(_args: &[String]) -> Result {
     crate::proc::cargo(&["bench", "--bench", "gallery"], &[])?;
     script("gallery_peer.py", &[])?;
     crate::proc::cargo(&["bench", "--bench", "gallery", "--", "search"], &[])
+}
+
+/// Prints what the models of the zoo must answer for `samples/`.
+pub(crate) fn zoo(args: &[String]) -> Result {
+    script("zoo.py", args)
+}
+
+/// Makes the cases of `tests/eval/` with the reference tools, or compares.
+pub(crate) fn oracle_eval(args: &[String]) -> Result {
+    script("oracle_eval.py", args)
 }

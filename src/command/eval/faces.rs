@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use super::faces::{Eyes, photo};
-use super::{Failure, Printer, complain};
+use super::super::faces::{Eyes, photo};
+use super::super::{Failure, Printer, complain};
 use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::eval::faces::{Pair, Probe, Verification, fnir, fpir, threshold_for_fpir};
@@ -86,7 +86,7 @@ fn read_folders(folders: &[PathBuf]) -> Result<Task, Failure> {
     Ok(task)
 }
 
-pub(super) fn faces(paths: &[PathBuf]) -> Result<Exit, Failure> {
+pub(in crate::command) fn faces(paths: &[PathBuf]) -> Result<Exit, Failure> {
     let task = match paths {
         [list] if list.is_file() => read_list(list)?,
         [_] => {
