@@ -237,6 +237,7 @@ pub const GATEKEEPER: &[Rule] = &[
     rule("ppoll", 271, 73, Always, Files, "waiting for the eye and for whoever reads stdout"),
     rule("mmap", 9, 222, Without(2, PROT_EXEC), Rarely, "heap"),
     rule("mprotect", 10, 226, Without(2, PROT_EXEC), Rarely, "heap"),
+    rule("mlock", 149, 228, Always, Files, "the gallery's key stays out of swap while its names are read"),
     rule("munmap", 11, 215, Always, Files, "heap"),
     rule("mremap", 25, 216, Always, Rarely, "heap"),
     rule("madvise", 28, 233, Always, Rarely, "heap"),
