@@ -123,7 +123,7 @@ fn wrong_values_in_a_card_are_named() {
     let copy = Copy::new();
     for (good, bad, wanted) in [
         ("task = \"face\"", "task = \"gender\"", "gender"),
-        ("task = \"face\"", "task = \"detect\"", "does not serve task"),
+        ("task = \"face\"", "task = \"embed\"", "task"),
         ("task = \"face\"", "task = 7", "line 2"),
         ("file = \"yunet", "file = \"../yunet/yunet", "inside the card's folder"),
         ("file = \"yunet", "file = \"/yunet", "inside the card's folder"),

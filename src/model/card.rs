@@ -342,7 +342,6 @@ impl FamilySpec {
     /// Whether it serves a task.
     pub fn serves(&self, task: Task) -> bool {
         match self {
-            Self::StrideClsObjBoxKps { .. } => task == Task::Face,
             Self::Embedding { .. } => matches!(task, Task::Embed | Task::Reid),
             _ => matches!(task, Task::Detect | Task::Face),
         }

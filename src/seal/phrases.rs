@@ -1,7 +1,7 @@
 //! What a sealed eye may say to people: a closed set of phrases with numbers in them.
 //!
 //! Its stderr goes through the gatekeeper like its events. From the moment at which an eye of cameras is given something to
-//! look at, only lines of [`PHRASES`] pass: texts of ours, in which a slot takes a number of bounded length or a word from a
+//! look at, only lines of `PHRASES` pass: texts of ours, in which a slot takes a number of bounded length or a word from a
 //! closed list. So a complaint can carry what its numbers can say, and no more; what is on no list is left out, and that
 //! something was left out is said. Before that moment the eye has seen no picture, and its words pass as they are: which
 //! file is missing, what is wrong with a card.

@@ -266,9 +266,7 @@ fn turn(
         complaints.read();
     }
     if questions.intersects(readable) {
-        // What it has said so far it said without having seen anything.
-        complaints.bind_to_phrases();
-        desk.attend(holdings, lines.gate.words())?;
+        desk.attend(holdings, lines.gate.words(), complaints)?;
     } else if !events.intersects(readable) {
         return Ok(desk.hung(lines).then_some(Ending::Hung));
     }
@@ -277,9 +275,14 @@ fn turn(
 
 impl Desk {
     /// One question and its answer, or a sign of life.
-    fn attend(&mut self, holdings: &mut [Holding], names: &mut Words) -> Result<(), Ending> {
+    fn attend(
+        &mut self,
+        holdings: &mut [Holding],
+        names: &mut Words,
+        complaints: &mut Complaints,
+    ) -> Result<(), Ending> {
         let Some(socket) = &self.socket else { return Ok(()) };
-        match attend(socket.as_fd(), holdings, names)? {
+        match attend(socket.as_fd(), holdings, names, complaints)? {
             Attended::Question => {}
             Attended::Sign => self.last_sign = Some(Instant::now()),
             Attended::Closed => self.socket = None,
@@ -305,9 +308,17 @@ enum Attended {
     Closed,
 }
 
-fn attend(socket: BorrowedFd<'_>, holdings: &mut [Holding], names: &mut Words) -> Result<Attended, Ending> {
+fn attend(
+    socket: BorrowedFd<'_>,
+    holdings: &mut [Holding],
+    names: &mut Words,
+    complaints: &mut Complaints,
+) -> Result<Attended, Ending> {
     match desk::listen(socket) {
         Ok(Asked::Question(question)) => {
+            // What it has said so far it said without having seen anything. (An eye that gives up before it asks closes this
+            // line first, and then says why.)
+            complaints.bind_to_phrases();
             let opened = match holdings.get_mut(usize::from(question.camera)) {
                 // Handed over as it is; nobody reads it here.
                 Some(Holding::Stdin) => desk::answer(socket, Ok(rustix::stdio::stdin())),

@@ -199,9 +199,10 @@ fn pack(bed: &Bed, asked: &Asked, folder: &Path) -> Result<Archive> {
             if model == "yunet" {
                 // The same weights with a card that has them look at 64 pixels: for scenarios that are not about seeing.
                 let small = match name.as_str() {
-                    "card.toml" => {
-                        String::from_utf8_lossy(&bytes).replace("long_side = 640", "long_side = 64").into_bytes()
-                    }
+                    "card.toml" => String::from_utf8_lossy(&bytes)
+                        .replace("long_side = 640", "long_side = 64")
+                        .replace("task = \"face\"", "task = \"detect\"")
+                        .into_bytes(),
                     _ => bytes.clone(),
                 };
                 archive.add(&format!("models/quick/{name}"), small);
