@@ -14,8 +14,8 @@ use crate::motion::Kind;
 pub struct Settings {
     /// Without motion for so long, a scene is calm. Default 2000 ms.
     pub calm_after_ms: u64,
-    /// Between peeks. With the time between two frames it bounds how late something that starts to move is seen.
-    /// Default 150 ms.
+    /// Between peeks. With the time between two frames it bounds how late something that starts to move is seen: 200 ms at 30 frames a second.
+    /// Default 170 ms.
     pub peek_every_ms: u64,
     /// Between whole frames. Default 1000 ms.
     pub full_every_ms: u64,
@@ -23,7 +23,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { calm_after_ms: 2000, peek_every_ms: 150, full_every_ms: 1000 }
+        Self { calm_after_ms: 2000, peek_every_ms: 170, full_every_ms: 1000 }
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
         let done = play((0..300).map(|i| (i * 1000 / 30, false)));
         let of = |g: Glance| done.iter().filter(|(at, x)| *at >= 4000 && *at < 9000 && *x == g).count();
         assert_eq!(of(Glance::Full), 5);
-        assert!((20..=30).contains(&of(Glance::Peek)), "{}", of(Glance::Peek));
+        assert!((15..=25).contains(&of(Glance::Peek)), "{}", of(Glance::Peek));
         assert!(done.iter().take_while(|(at, _)| *at < 2000).all(|(_, g)| *g == Glance::Full));
     }
 
@@ -135,12 +135,12 @@ mod tests {
     fn motion_ends_the_calm_at_once() {
         let done = play((0..200).map(|i| (i * 33, i >= 150)));
         let first = done.iter().find(|(at, g)| *at >= 150 * 33 && *g != Glance::Skip).expect("looked at").0;
-        assert!(first - 150 * 33 <= 183, "{first}");
+        assert!(first - 150 * 33 <= 200, "{first}");
         assert!(done.iter().filter(|(at, _)| *at > first).all(|(_, g)| *g == Glance::Full));
     }
 
     proptest! {
-        /// Whatever the frame rate and the steps of the clock: what begins to move is looked at within 150 ms and a frame.
+        /// Whatever the frame rate and the steps of the clock: what begins to move is looked at within 170 ms and a frame.
         #[test]
         fn nothing_that_moves_waits_long(period in 1u64..500, start in 1usize..400, back in prop::option::of(0usize..400)) {
             let mut at = 10_000u64;
@@ -152,9 +152,9 @@ mod tests {
             let done = play(times.iter().enumerate().map(|(i, t)| (*t, i >= start)));
             let seen = done[start..].iter().position(|(_, g)| *g != Glance::Skip);
             if let Some(n) = seen {
-                prop_assert!(n as u64 * period <= 150 + period);
+                prop_assert!(n as u64 * period <= 170 + period);
             } else {
-                prop_assert!(done.len() - start <= (150 / period + 1) as usize);
+                prop_assert!(done.len() - start <= (170 / period + 1) as usize);
             }
         }
     }

@@ -98,6 +98,7 @@ fn pure_rooms_know_no_clock_and_no_disk() {
     let impure = ["std::fs", "Instant", "SystemTime", "watch::", "std::net", "std::thread"];
     for room in [
         "geom.rs",
+        "cadence.rs",
         "motion.rs",
         "attention.rs",
         "track/",
