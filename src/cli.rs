@@ -3,6 +3,8 @@
 //! This module says what was typed ([`RunArgs`] and its siblings); what it means together with a configuration file is
 //! [`crate::config`]'s business. It opens nothing, looks at no file and no clock.
 
+pub mod pages;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -248,6 +250,12 @@ pub const FLAGS: &[Flag] = &[
         Kind::Switch,
         &["faces enroll"],
         "Enrol although the face is like another person's, and replace who has that name",
+    ),
+    flag(
+        "as",
+        Kind::Choice(pages::FORMS),
+        &["help"],
+        "Form of the text: a manual page, or what a shell completes words by [text]",
     ),
     Flag { short: Some('h'), ..flag("help", Kind::Switch, &[], "This text") },
     Flag { short: Some('V'), ..flag("version", Kind::Switch, &[], "Version of porchlight") },
@@ -841,7 +849,13 @@ impl Matches {
                 if find_command(&words)?.is_none() && words.len() > 1 {
                     return fail(format!("help: no command {name:?}"));
                 }
-                Invocation::Print(help(&name))
+                match self.choice("as") {
+                    None | Some("text") => Invocation::Print(help(&name)),
+                    Some(_) if !name.is_empty() => {
+                        return fail("help: --as tells of the whole program: wanted no COMMAND beside it");
+                    }
+                    Some(form) => Invocation::Print(pages::page(form)),
+                }
             }
             other => return fail(format!("{other}: not built yet")),
         };

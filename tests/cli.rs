@@ -59,3 +59,51 @@ fn a_reader_that_went_away_is_no_error() {
     let output = porchlight().arg("--help").stdout(writer).output().expect("porchlight starts");
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
+
+/// The words that bash would offer at the end of this line.
+fn completed(script: &std::path::Path, line: &str) -> Vec<String> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let program = format!(
+        "source '{}'; COMP_WORDS=({}); COMP_CWORD={}; _porchlight; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        script.display(),
+        words.iter().map(|w| format!("'{w}'")).collect::<Vec<_>>().join(" "),
+        words.len() - 1
+    );
+    let output = std::process::Command::new("bash").args(["-c", &program]).output().expect("bash starts");
+    assert!(stderr(&output).is_empty(), "{}", stderr(&output));
+    stdout(&output).lines().filter(|l| !l.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_what_the_tables_hold() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let script = dir.path().join("porchlight");
+    let output = porchlight().args(["help", "--as", "bash"]).output().expect("porchlight starts");
+    assert_eq!(output.status.code(), Some(0));
+    std::fs::write(&script, &output.stdout).expect("written");
+    let offered = |line: &str| completed(&script, line);
+    assert_eq!(offered("porchlight mo"), ["models"]);
+    assert_eq!(offered("porchlight models ch"), ["check"]);
+    assert_eq!(offered("porchlight run --no"), ["--no-seal"]);
+    assert_eq!(offered("porchlight run --format on"), ["onvif"]);
+    assert_eq!(offered("porchlight run --fps 5 --pace r"), ["realtime"]);
+    assert_eq!(offered("porchlight detect samples/ca --dr"), ["--draw"]);
+    assert!(offered("porchlight detect Cargo.to").contains(&"Cargo.toml".to_owned()));
+    assert!(offered("porchlight run --draw").is_empty() && offered("porchlight run --fps ").is_empty());
+    assert_refused(porchlight().args(["help", "run", "--as", "man"]), 2, &["--as", "no COMMAND"]);
+}
+
+/// What formats manual pages says nothing against ours, where there is one.
+#[test]
+fn the_manual_page_is_one() {
+    let output = porchlight().args(["help", "--as", "man"]).output().expect("porchlight starts");
+    let dir = tempfile::tempdir().expect("a folder");
+    let page = dir.path().join("porchlight.1");
+    std::fs::write(&page, &output.stdout).expect("written");
+    for (program, args) in [("groff", &["-man", "-ww", "-z"][..]), ("mandoc", &["-T", "lint", "-W", "warning"])] {
+        if let Ok(said) = std::process::Command::new(program).args(args).arg(&page).output() {
+            let said = format!("{}{}", stdout(&said), stderr(&said));
+            assert!(said.trim().is_empty(), "{program}: {said}");
+        }
+    }
+}

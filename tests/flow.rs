@@ -13,7 +13,7 @@ fn signal(pid: u32, name: &str) {
 }
 
 /// A run in real time that is interrupted while somebody is there: the visit ends, the camera ends, bye.
-fn interrupted_by(name: &str) {
+fn interrupted_by(name: &str, everybody: bool) {
     let mut child = porchlight()
         .args(["run", "--source", "samples/porch.mjpeg", "--fps", "15", "--pace", "realtime"])
         .stdout(Stdio::piped())
@@ -24,6 +24,13 @@ fn interrupted_by(name: &str) {
     let mut lines = BufReader::new(child.stdout.take().expect("piped"));
     while !text.contains("track.appeared") {
         assert!(lines.read_line(&mut text).expect("readable") > 0, "ended before anybody appeared:\n{text}");
+    }
+    if everybody {
+        let found =
+            std::process::Command::new("pgrep").args(["-P", &child.id().to_string()]).output().expect("pgrep starts");
+        let below = String::from_utf8_lossy(&found.stdout).into_owned();
+        assert_eq!(below.split_whitespace().count(), 2, "an eye and a gatekeeper: {below}");
+        below.split_whitespace().for_each(|pid| signal(pid.parse().expect("a number"), name));
     }
     signal(child.id(), name);
     let asked = Instant::now();
@@ -40,12 +47,18 @@ fn interrupted_by(name: &str) {
 
 #[test]
 fn sigint_ends_in_order() {
-    interrupted_by("INT");
+    interrupted_by("INT", false);
 }
 
 #[test]
 fn sigterm_ends_in_order() {
-    interrupted_by("TERM");
+    interrupted_by("TERM", false);
+}
+
+/// As systemd does it by default: the whole control group at once, so that the eye is told twice.
+#[test]
+fn a_signal_to_everybody_ends_in_order() {
+    interrupted_by("TERM", true);
 }
 
 /// The first line is read, then nobody listens any more: no complaint, exit 0, soon.

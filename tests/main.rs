@@ -3,6 +3,7 @@
 mod camera;
 mod cards;
 mod cli;
+mod compat;
 mod config;
 mod detect;
 mod eval;
@@ -15,6 +16,7 @@ mod mqtt;
 mod recipes;
 mod scene;
 mod seal;
+mod service;
 mod sources;
 mod support;
 mod watch;

@@ -426,10 +426,10 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
     })
 }
 
-/// SIGINT and SIGTERM end the run in order; a second one at once.
+/// SIGINT and SIGTERM end the run in order. Not a second one at once: whoever signals a whole control group reaches this process and
+/// then the warden, which passes its own on; a person's second one the warden answers, by killing this process.
 fn listen_for_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, Exit::Internal.code().into(), Arc::clone(stop))?;
         signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
     Ok(())

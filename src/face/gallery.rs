@@ -77,7 +77,6 @@ impl std::fmt::Debug for Template {
 }
 
 /// Whole-number product; see the module's beginning for why it cannot overflow.
-#[inline]
 #[inline(always)]
 fn dot(a: &[i16], b: &[i16]) -> i32 {
     a.iter().zip(b).fold(0i32, |sum, (&a, &b)| sum.wrapping_add(i32::from(a) * i32::from(b)))

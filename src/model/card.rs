@@ -967,7 +967,8 @@ pub fn library() -> Vec<PathBuf> {
         dirs.push(dir.join("models"));
         dirs.push(dir.join("../share/porchlight/models"));
     }
-    dirs.extend(option_env!("PORCHLIGHT_MODELS_DIR").map(PathBuf::from));
+    // Empty in packages: they know of no checkout.
+    dirs.extend(option_env!("PORCHLIGHT_MODELS_DIR").filter(|d| !d.is_empty()).map(PathBuf::from));
     dirs
 }
 

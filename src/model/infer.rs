@@ -26,7 +26,8 @@ pub struct Runtime {
     path: PathBuf,
 }
 
-/// Where the library is looked for: `ORT_DYLIB_PATH`, the executable's folder, where `cargo xtask setup` puts it.
+/// Where the library is looked for: `ORT_DYLIB_PATH`, the executable's folder, `../lib/porchlight` beside that, which is where
+/// packages put it, and where `cargo xtask setup` does.
 fn candidates() -> Vec<PathBuf> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
         return vec![path.into()];
@@ -34,8 +35,10 @@ fn candidates() -> Vec<PathBuf> {
     let mut paths = Vec::new();
     if let Some(dir) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
         paths.push(dir.join(LIBRARY));
+        paths.push(dir.join("../lib/porchlight").join(LIBRARY));
     }
-    if let Some(tools) = option_env!("PORCHLIGHT_TOOLS") {
+    // Empty in packages: they know of no checkout.
+    if let Some(tools) = option_env!("PORCHLIGHT_TOOLS").filter(|t| !t.is_empty()) {
         paths.push(Path::new(tools).join(format!("onnxruntime-{}", std::env::consts::ARCH)).join(LIBRARY));
     }
     paths

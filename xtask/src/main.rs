@@ -6,11 +6,14 @@
 //!
 //! Everything it says goes to stderr, one line a step; stdout belongs to the programs it starts.
 
+mod cross;
+mod deb;
 mod fail;
 mod proc;
 mod python;
 mod samples;
 mod setup;
+mod supply;
 mod vm;
 mod work;
 
@@ -56,6 +59,24 @@ const CHORES: &[Chore] = &[
         args: "[--list] [--short] [--dev] [--must] [SCENARIO...]",
         help: "the camera test bed: scenarios on kernel video devices, in QEMU",
         run: vm::run,
+    },
+    Chore {
+        name: "cross",
+        args: "[--build]",
+        help: "the aarch64 release from Debian's packages, run under qemu-user and compared with this machine",
+        run: cross::run,
+    },
+    Chore {
+        name: "deb",
+        args: "[--arch amd64|arm64] [--dev]",
+        help: "the Debian package; examined by lintian, installed, run and removed in a folder of its own",
+        run: deb::run,
+    },
+    Chore {
+        name: "sbom",
+        args: "[--arch x86_64|aarch64]",
+        help: "the bill of materials (CycloneDX) into target/sbom/; fails on a licence that nobody has allowed",
+        run: supply::run,
     },
     Chore {
         name: "samples",
@@ -155,6 +176,11 @@ fn root() -> PathBuf {
 /// Where fetched things are kept; not committed.
 fn tools() -> PathBuf {
     root().join(".tools")
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
 /// One line for the person who waits.

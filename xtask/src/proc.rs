@@ -62,6 +62,15 @@ pub(crate) fn cargo(args: &[&str], more: &[String]) -> Result {
     program.passing(Command::new(cargo).args(args).args(more).current_dir(crate::root()))
 }
 
+/// The same with variables of its environment set.
+pub(crate) fn cargo_with(args: &[&str], env: &[(&str, std::ffi::OsString)]) -> Result {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    crate::say(format_args!("cargo {}", args.join(" ")));
+    let program = Program { name: "cargo", fix: "install Rust 1.92 or newer" };
+    let env = env.iter().map(|(name, value)| (*name, value));
+    program.passing(Command::new(cargo).args(args).envs(env).current_dir(crate::root()))
+}
+
 /// A shell's view of how a program ended: its code, or 128 and the signal.
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);

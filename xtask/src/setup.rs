@@ -37,6 +37,11 @@ fn onnxruntime(arch: &str) -> Pin {
     Pin { name: "onnxruntime", version: ORT_VERSION, sha256, platforms, python: Some("311") }
 }
 
+/// Version and hash of the ONNX Runtime that comes along.
+pub(crate) fn runtime(arch: &str) -> [&'static str; 2] {
+    [ORT_VERSION, onnxruntime(arch).sha256]
+}
+
 fn libclang(arch: &str) -> Pin {
     let (sha256, platforms): (_, &[&str]) = match arch {
         "aarch64" => ("54dda940a4a0491a9d1532bf071ea3ef26e6dbaf03b5000ed94dd7174e8f9592", &["manylinux2014_aarch64"]),
@@ -116,7 +121,9 @@ const OUTSIDERS: &[(&str, &str)] = &[
     ("strace", "strace"),       // tests/seal.rs: which system calls a run makes
     ("mosquitto", "mosquitto"), // tests/mqtt.rs: a real broker
     ("mosquitto_sub", "mosquitto-clients"),
-    ("jq", "jq"), // tests/recipes.rs
+    ("systemd-analyze", "systemd"), // tests/service.rs
+    ("groff", "groff-base"),        // tests/cli.rs: the manual page
+    ("jq", "jq"),                   // tests/recipes.rs
     ("sqlite3", "sqlite3"),
 ];
 

@@ -14,13 +14,13 @@ mod record;
 mod scenarios;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::fail::{Failure, Result};
 use crate::python::io;
-use crate::{proc, say, setup, tools};
+use crate::{proc, say, setup, target, tools};
 use archive::Archive;
 use bed::Bed;
 use record::Record;
@@ -130,11 +130,6 @@ pub(crate) fn run(args: &[String]) -> Result {
         return Ok(());
     }
     Err(Failure::new(format!("vm: look into {} and {}", record.display(), serial.display())))
-}
-
-fn target() -> PathBuf {
-    let root = crate::root();
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }
 
 /// The guest's files.

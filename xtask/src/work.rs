@@ -28,9 +28,7 @@ pub(crate) fn build_release() -> Result {
 
 /// Where [`build_release`] leaves the program.
 pub(crate) fn release_binary() -> std::path::PathBuf {
-    let root = crate::root();
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
-    target.join("release/porchlight")
+    crate::target().join("release/porchlight")
 }
 
 /// `cargo xtask bench`: the run against the bare sessions.
