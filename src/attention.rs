@@ -10,6 +10,9 @@
 //! - confirmed tracks that move, or on which something moves: every [`Settings::track_every_ms`];
 //! - confirmed tracks that stand: after 1, 2, 4 ... seconds ([`Settings::sweep_ms`], [`Settings::longest_ms`]).
 //!
+//! For comparison with programs that know no better there is [`Settings::every_frame`]: the whole of every frame, and nothing
+//! else.
+//!
 //! One crop serves several of these when none of them becomes too small in it. When there are more crops than
 //! [`Settings::max_regions`], those that were passed over longest come first, so that each has its turn.
 
@@ -21,6 +24,8 @@ use crate::track::{Predicted, State, TrackId};
 /// Intervals and sizes. Times are of the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
+    /// Look at the whole of every frame and at no part of it, whatever moved: no other setting counts then. Default false.
+    pub every_frame: bool,
     /// Between looks at the whole frame while something moves. Default 1000 ms.
     pub sweep_ms: u64,
     /// The same when nothing moves and nothing is known; longest interval when known things only stand. Default 5000 ms.
@@ -47,6 +52,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            every_frame: false,
             sweep_ms: 1000,
             idle_sweep_ms: 5000,
             longest_ms: 10_000,
@@ -191,6 +197,9 @@ impl Attention {
         self.begin(at, frame);
         if frame.pixels() == 0 {
             return Look { whole: false, regions: &self.regions };
+        }
+        if self.settings.every_frame {
+            return Look { whole: true, regions: &self.regions };
         }
         self.meet(at, frame, verdict, tracks);
         let mut whole = self.sweep(at, frame, verdict);

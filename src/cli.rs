@@ -52,6 +52,10 @@ pub enum Kind {
     Time(&'static str),
     /// A whole number in an inclusive range, or one word.
     Count(&'static str, u32, u32, &'static str),
+    /// Several of those with commas between them, or one word.
+    Counts(&'static str, u32, u32, &'static str),
+    /// A whole number in an inclusive range.
+    Whole(&'static str, u32, u32),
 }
 
 impl Kind {
@@ -59,9 +63,9 @@ impl Kind {
     pub fn metavar(self) -> String {
         match self {
             Self::Switch => String::new(),
-            Self::Path(m) | Self::Text(m) | Self::Number(m, ..) | Self::Time(m) => m.to_owned(),
+            Self::Path(m) | Self::Text(m) | Self::Number(m, ..) | Self::Time(m) | Self::Whole(m, ..) => m.to_owned(),
             Self::Choice(words) => words.join("|"),
-            Self::Count(m, .., word) => format!("{m}|{word}"),
+            Self::Count(m, .., word) | Self::Counts(m, .., word) => format!("{m}|{word}"),
         }
     }
 }
@@ -120,7 +124,13 @@ pub const COMMANDS: &[Command] = &[
     row("faces remove", &[one("NAME")], true, "Forget a person"),
     row("faces compare", &[one("A"), one("B")], true, "How alike the best faces of two pictures are"),
     row("faces rekey", &[], true, "Encrypt the gallery with a new key"),
-    row("bench", &[Positional { name: "WHAT", required: false, many: true }], false, "Speed of models and pipeline"),
+    row("bench", &[], true, "Speed of models and of the pipeline, and how far the figures can be trusted"),
+    row(
+        "bench compare",
+        &[one("A"), one("B")],
+        true,
+        "Two results of `bench --json`: what is faster, if they can tell",
+    ),
     row(
         "eval faces",
         &[many("PATH")],
@@ -173,7 +183,7 @@ pub const FLAGS: &[Flag] = &[
     repeatable(
         "source",
         Kind::Path("PATH|-"),
-        RUN,
+        &["run", "config", "bench"],
         "A picture, a folder or glob of pictures, an .mjpeg or .y4m file, or - for a stream on stdin",
     ),
     flag(
@@ -185,7 +195,7 @@ pub const FLAGS: &[Flag] = &[
     flag(
         "fps",
         Kind::Number("F", FPS.0, FPS.1),
-        RUN,
+        &["run", "config", "bench"],
         "Frames per second to ask of cameras, and to assume of JPEG streams",
     ),
     flag("start", Kind::Time("TIME"), RUN, "Time of a file's first frame (RFC 3339) [1970-01-01T00:00:00Z]"),
@@ -195,15 +205,15 @@ pub const FLAGS: &[Flag] = &[
     flag("no-seal", Kind::Switch, RUN, "Run without the seal; `hello` says so"),
     flag(
         "threads",
-        Kind::Count("N", THREADS.0, THREADS.1, "auto"),
-        RUN,
-        "Threads of each model [auto: one for each CPU]",
+        Kind::Counts("N", THREADS.0, THREADS.1, "auto"),
+        &["run", "config", "bench"],
+        "Threads of each model [auto: one for each CPU]; `bench` takes several numbers: 1,2,4",
     ),
     flag("explain", Kind::Switch, &["config"], "Print the table"),
     repeatable(
         "model",
         Kind::Text("NAME"),
-        &["detect", "eval coco", "eval wider"],
+        &["detect", "eval coco", "eval wider", "bench"],
         "A model, by name or path of its card [the defaults for objects and faces]",
     ),
     flag(
@@ -228,7 +238,22 @@ pub const FLAGS: &[Flag] = &[
     ),
     flag("resume", Kind::Switch, &["eval coco"], "Go on from what --save left unfinished"),
     flag("shard", Kind::Text("I/N"), &["eval coco"], "Look at every Nth picture only, for `eval merge`"),
-    flag("html", Kind::Path("FILE"), &["eval coco", "eval merge"], "Write a page with curves, classes and confusions"),
+    flag(
+        "html",
+        Kind::Path("FILE"),
+        &["eval coco", "eval merge", "bench"],
+        "Write a page that needs nothing else: curves, classes and confusions; histograms and courses",
+    ),
+    flag(
+        "scenario",
+        Kind::Choice(Scenario::WORDS),
+        &["bench"],
+        "One inference after another, several pictures at once, single-threaded sessions side by side, or `run` [single-stream]",
+    ),
+    flag("seconds", Kind::Number("S", 0.1, 86_400.0), &["bench"], "How long each measurement takes [10]"),
+    flag("warm-up", Kind::Number("S", 0.0, 3600.0), &["bench"], "How long before it nothing is noted [1]"),
+    flag("batch", Kind::Whole("N", 1, 256), &["bench"], "Pictures in one inference, where the model takes several [1]"),
+    flag("streams", Kind::Whole("N", 1, 256), &["bench"], "Pictures at once in multi-stream [8]"),
     flag("score", Kind::Number("F", 0.0, 1.0), &["detect"], "Report what scores at least this [as the card says]"),
     flag(
         "long-side",
@@ -239,7 +264,18 @@ pub const FLAGS: &[Flag] = &[
     flag(
         "json",
         Kind::Switch,
-        &["cameras", "faces list", "check", "eval coco", "eval merge", "eval wider", "eval events", "eval mot"],
+        &[
+            "bench",
+            "bench compare",
+            "cameras",
+            "faces list",
+            "check",
+            "eval coco",
+            "eval merge",
+            "eval wider",
+            "eval events",
+            "eval mot",
+        ],
         "Print JSON",
     ),
     flag("from", Kind::Text("DIR|URL"), &["models pull"], "Where to fetch from [the card's source]"),
@@ -300,6 +336,17 @@ pub enum Invocation {
     EvalFaces(Vec<PathBuf>),
     /// `watch`
     Watch,
+    /// `bench`
+    Bench(BenchArgs),
+    /// `bench compare A B`
+    BenchCompare {
+        /// What is compared with.
+        a: PathBuf,
+        /// What is compared.
+        b: PathBuf,
+        /// `--json`
+        json: bool,
+    },
     /// The other measures.
     Eval(EvalTask, EvalArgs),
     /// `schema`
@@ -388,6 +435,62 @@ pub struct RunArgs {
     pub no_seal: bool,
     /// `--threads`: `Some(None)` for `auto`, else 1..=64
     pub threads: Option<Option<u32>>,
+}
+
+/// How inferences follow each other, in MLPerf's words, and the whole program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scenario {
+    /// One after another in one session: latency.
+    #[default]
+    SingleStream,
+    /// Several pictures at once, until all are answered.
+    MultiStream,
+    /// Single-threaded sessions side by side that never wait: throughput.
+    Offline,
+    /// `run` over a clip.
+    Pipeline,
+}
+
+impl Scenario {
+    /// In the order of the variants.
+    pub const WORDS: &'static [&'static str] = &["single-stream", "multi-stream", "offline", "pipeline"];
+
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+
+    fn parse(word: &str) -> Self {
+        let all = [Self::SingleStream, Self::MultiStream, Self::Offline, Self::Pipeline];
+        all.into_iter().find(|s| s.word() == word).unwrap_or_default()
+    }
+}
+
+/// `bench` as typed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BenchArgs {
+    /// `--model`; empty: the object model.
+    pub models: Vec<String>,
+    /// `--threads`; empty: as many as there are processors.
+    pub threads: Vec<u32>,
+    /// `--scenario`
+    pub scenario: Scenario,
+    /// `--seconds`
+    pub seconds: Option<f64>,
+    /// `--warm-up`
+    pub warm_up: Option<f64>,
+    /// `--batch`
+    pub batch: Option<u32>,
+    /// `--streams`
+    pub streams: Option<u32>,
+    /// `--source`: the clip of the pipeline.
+    pub sources: Vec<PathBuf>,
+    /// `--fps`, of the clip.
+    pub fps: Option<f64>,
+    /// `--json`
+    pub json: bool,
+    /// `--html`
+    pub html: Option<PathBuf>,
 }
 
 /// Size given to models of dynamic size.
@@ -552,6 +655,8 @@ enum Value {
     Time(Timestamp),
     /// `None` for the word.
     Count(Option<u32>),
+    /// Empty for the word.
+    Counts(Vec<u32>),
 }
 
 /// What was typed, checked against the tables.
@@ -576,7 +681,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Cli
         let Some(arg) = parser.next().map_err(|e| CliError(e.to_string()))? else { break };
         let typed = match arg {
             lexopt::Arg::Value(value) => {
-                if command.is_some() {
+                // A command may be the beginning of another: `bench`, `bench compare`.
+                let longer = command
+                    .filter(|_| positionals.is_empty() && flags.is_empty())
+                    .map(|c| format!("{} {}", c.path, value.to_string_lossy()))
+                    .and_then(|path| COMMANDS.iter().find(|c| c.path == path));
+                if longer.is_some() {
+                    command = longer;
+                } else if command.is_some() {
                     positionals.push(value);
                 } else {
                     let word = value.to_string_lossy().into_owned();
@@ -739,6 +851,18 @@ fn value_of(flag: &'static Flag, typed: &str, parser: &mut lexopt::Parser) -> Re
             Ok(number) if (least..=most).contains(&number) => Ok(Value::Count(Some(number))),
             _ => wrong(format!("a whole number in {least}..={most}, or {word}")),
         },
+        Kind::Counts(_, least, most, word) => {
+            let one = |part: &str| part.parse::<u32>().ok().filter(|n| (least..=most).contains(n));
+            match text.split(',').map(one).collect::<Option<Vec<u32>>>() {
+                _ if text == word => Ok(Value::Counts(Vec::new())),
+                Some(numbers) if numbers.len() <= 16 => Ok(Value::Counts(numbers)),
+                _ => wrong(format!("a whole number in {least}..={most}, or {word}")),
+            }
+        }
+        Kind::Whole(_, least, most) => match text.parse::<u32>() {
+            Ok(number) if (least..=most).contains(&number) => Ok(Value::Count(Some(number))),
+            _ => wrong(format!("a whole number in {least}..={most}")),
+        },
     }
 }
 
@@ -777,6 +901,13 @@ impl Matches {
     fn choice(&mut self, long: &str) -> Option<&'static str> {
         match self.take(long)? {
             Value::Choice(word) => Some(word),
+            _ => None,
+        }
+    }
+
+    fn counts(&mut self, long: &str) -> Option<Vec<u32>> {
+        match self.take(long)? {
+            Value::Counts(counts) => Some(counts),
             _ => None,
         }
     }
@@ -841,6 +972,11 @@ impl Matches {
             "cameras" => Invocation::Cameras { json: self.switch("json") },
             "eval faces" => Invocation::EvalFaces(words.into_iter().map(PathBuf::from).collect()),
             "watch" => Invocation::Watch,
+            "bench" => Invocation::Bench(self.bench_args()),
+            "bench compare" => {
+                let [a, b] = <[OsString; 2]>::try_from(words).unwrap_or_default().map(PathBuf::from);
+                Invocation::BenchCompare { a, b, json: self.switch("json") }
+            }
             _ if path.starts_with("eval ") => self.eval_args(path, words),
             "schema" => Invocation::Schema,
             "help" => {
@@ -929,6 +1065,30 @@ impl Matches {
         Invocation::Eval(task, args)
     }
 
+    fn bench_args(&mut self) -> BenchArgs {
+        let (mut models, mut sources) = (Vec::new(), Vec::new());
+        while let Some(model) = self.text("model") {
+            models.push(model);
+        }
+        while let Some(source) = self.path("source") {
+            sources.push(source);
+        }
+        let scenario = self.choice("scenario").map(Scenario::parse).unwrap_or_default();
+        BenchArgs {
+            models,
+            threads: self.counts("threads").unwrap_or_default(),
+            scenario,
+            seconds: self.number("seconds"),
+            warm_up: self.number("warm-up"),
+            batch: self.count("batch").flatten(),
+            streams: self.count("streams").flatten(),
+            sources,
+            fps: self.number("fps"),
+            json: self.switch("json"),
+            html: self.path("html"),
+        }
+    }
+
     fn run_args(&mut self) -> Result<RunArgs, CliError> {
         let mut inputs = Vec::new();
         self.flags.retain(|(flag, value)| {
@@ -953,7 +1113,17 @@ impl Matches {
                 Some(word) => Some(Format::parse(word).map_err(|e| CliError(format!("--format: {e}")))?),
             },
             no_seal: self.switch("no-seal"),
-            threads: self.count("threads"),
+            threads: match self.counts("threads").as_deref() {
+                None => None,
+                Some([]) => Some(None),
+                Some([one]) => Some(Some(*one)),
+                Some(_) => {
+                    return fail(format!(
+                        "--threads: wanted one number in {}..={}, found several",
+                        THREADS.0, THREADS.1
+                    ));
+                }
+            },
         })
     }
 }
@@ -1080,7 +1250,8 @@ mod tests {
             Kind::Number(..) => Some("0.5"),
             Kind::Choice(words) => Some(words[0]),
             Kind::Time(_) => Some("2024-05-01T12:00:00Z"),
-            Kind::Count(.., word) => Some(word),
+            Kind::Count(.., word) | Kind::Counts(.., word) => Some(word),
+            Kind::Whole(..) => Some("1"),
         }
     }
 
@@ -1153,6 +1324,12 @@ mod tests {
             ("run --pace slow", "wanted one of fast, realtime"),
             ("run --format xml", "wanted one of native, cloudevents, frigate, onvif"),
             ("run --threads 0", "1..=64, or auto"),
+            ("run --threads 1,2", "wanted one number"),
+            ("bench --threads 1,0", "1..=64, or auto"),
+            ("bench --batch 0", "1..=256"),
+            ("bench --scenario online", "single-stream, multi-stream, offline, pipeline (did you mean offline?)"),
+            ("bench compare a.json", "bench compare: wanted B"),
+            ("bench x", "unexpected \"x\""),
             ("run x.png", "--source"),
             ("detect", "wanted PATH"),
             ("detect a --long-side 3", "32..=8192, or native"),

@@ -206,11 +206,29 @@ pub struct OutputConfig {
     pub stats_every_s: u32,
 }
 
+/// Where `run` looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attention {
+    /// Where something moves or is known; see [`crate::attention`].
+    #[default]
+    Regions,
+    /// Both detectors at the whole of every frame, and at no part of it: as programs without such a strategy do, for
+    /// comparison.
+    EveryFrame,
+}
+
+impl Attention {
+    /// The words of the configuration, in the order of the variants.
+    const WORDS: [(&'static str, Self); 2] = [("regions", Self::Regions), ("every-frame", Self::EveryFrame)];
+}
+
 /// `[run]`, and what only flags say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunConfig {
     /// Threads of each model, 1..=64; `None`: as many as the machine has for us, see [`RunConfig::thread_count`].
     pub threads: Option<usize>,
+    /// Where to look.
+    pub attention: Attention,
     /// Time of a file's first frame.
     pub start: Timestamp,
     /// How fast files are played.
@@ -355,6 +373,7 @@ struct FileOutput {
 #[serde(deny_unknown_fields)]
 struct FileRun {
     threads: Option<Spanned<toml::Value>>,
+    attention: Option<Spanned<String>>,
 }
 
 /// Decides values and writes down each decision.
@@ -938,6 +957,14 @@ fn run_config(
     };
     r.note("run.threads", threads.0.map_or(serde_json::json!("auto"), Into::into), threads.1);
 
+    let (word, origin) = r.pick(None, file.attention.as_ref());
+    let word = word.as_deref().unwrap_or(Attention::WORDS[0].0);
+    let Some((_, attention)) = Attention::WORDS.iter().find(|(w, _)| *w == word) else {
+        let wanted = Attention::WORDS.map(|(w, _)| w).join(" or ");
+        return r.wrong(&origin, "run.attention", &wanted, format_args!("{word:?}"));
+    };
+    r.note("run.attention", word, origin);
+
     // Flags that only a recording obeys must have one to speak to.
     let recorded = cameras.iter().any(|c| !c.source.is_live());
     for (flag, given) in [("--start", args.start.is_some()), ("--pace", args.pace.is_some())] {
@@ -955,6 +982,7 @@ fn run_config(
     r.note("run.seal", !args.no_seal, flag("--no-seal", args.no_seal));
     Ok(RunConfig {
         threads: threads.0.map(|n| n as usize),
+        attention: *attention,
         start,
         pace,
         deterministic: args.deterministic,

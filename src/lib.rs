@@ -40,6 +40,7 @@ pub mod pipeline;
 pub mod scene;
 pub mod seal;
 pub mod source;
+pub mod stats;
 pub mod track;
 pub mod view;
 pub mod warden;

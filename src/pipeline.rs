@@ -76,6 +76,8 @@ pub struct Parts {
     pub person_class: Option<ClassId>,
     /// Only one inference at a time: for `threads = 1`.
     pub one_at_a_time: bool,
+    /// Both detectors look at the whole of every frame, and at nothing else: for comparisons.
+    pub every_frame: bool,
     /// Stream time between `stats` lines.
     pub stats_every: Duration,
     /// Set from outside to end the run in order.
@@ -195,6 +197,7 @@ pub fn run<W: Write + Send>(
         news,
         person_class,
         one_at_a_time,
+        every_frame,
         stats_every,
         stop,
         door,
@@ -229,7 +232,7 @@ pub fn run<W: Write + Send>(
         score: object_score,
         turn: turn.clone(),
         ledgers: Arc::clone(&ledgers),
-        eyes: wants.iter().map(|w| Eye::new(w, object_score)).collect(),
+        eyes: wants.iter().map(|w| Eye::new(w, object_score, every_frame)).collect(),
         failed: &model_failed,
         stop: Arc::clone(&stop),
     };
@@ -238,7 +241,7 @@ pub fn run<W: Write + Send>(
         person: person_class,
         views: {
             let votes = identity.as_ref().map(|i| i.settings).unwrap_or_default();
-            wants.iter().map(|w| View::new(w, person_class, votes)).collect()
+            wants.iter().map(|w| View::new(w, person_class, votes, every_frame)).collect()
         },
         identity,
         news,
@@ -264,7 +267,7 @@ pub fn run<W: Write + Send>(
         }
         let scout_ledgers = Arc::clone(&ledgers);
         let [first, second, third] = [0, 1, 2].map(|stage| &stages[stage]);
-        let work = move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken, first);
+        let work = move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken, first, every_frame);
         threads.push(start(scope, "scout".into(), first, work));
         let back = frame_free.clone();
         threads.push(start(scope, "vision".into(), second, move || vision.run(&scouted, &seen_to, &back, second)));
@@ -425,14 +428,17 @@ fn complain(camera: &str, what: &dyn std::fmt::Display) {
 
 /// What scout remembers of one camera.
 struct Lookout {
+    /// Nothing depends on what moved.
+    every_frame: bool,
     motion: Motion,
     cadence: Cadence,
     broken_in_a_row: u32,
 }
 
 impl Lookout {
-    fn new() -> Self {
+    fn new(every_frame: bool) -> Self {
         Self {
+            every_frame,
             motion: Motion::new(crate::motion::Settings::default()),
             cadence: Cadence::new(crate::cadence::Settings::default()),
             broken_in_a_row: 0,
@@ -448,6 +454,11 @@ impl Lookout {
     ) -> Result<Option<Scouted>, DecodeError> {
         let Captured { raw, received } = captured;
         let (at, received) = (raw.stamp.at, *received);
+        if self.every_frame {
+            let mut frame = frame();
+            decoder.decode(raw, &mut frame)?;
+            return Ok(Some(Scouted::Frame { frame, received, kind: Kind::Moving, share: 1.0, boxes: Vec::new() }));
+        }
         let mut moved = None;
         match self.cadence.glance(at) {
             Glance::Full => {}
@@ -487,9 +498,10 @@ fn scout(
     raw_free: &[Sender<Vec<u8>>],
     frame_taken: &Receiver<Frame>,
     pulse: &Pulse,
+    every_frame: bool,
 ) {
     let mut decoder = Decoder::new(Limits::default());
-    let mut lookouts: Vec<Lookout> = ledgers.iter().map(|_| Lookout::new()).collect();
+    let mut lookouts: Vec<Lookout> = ledgers.iter().map(|_| Lookout::new(every_frame)).collect();
     loop {
         match pulse.waiting(|| taker.take(PATIENCE)) {
             Taken::Nothing => {}
@@ -555,7 +567,7 @@ struct Eye {
 }
 
 impl Eye {
-    fn new(wants: &Wants, score: f32) -> Self {
+    fn new(wants: &Wants, score: f32, every_frame: bool) -> Self {
         let defaults = crate::track::Settings::default();
         let settings = crate::track::Settings {
             high_score: score,
@@ -567,7 +579,7 @@ impl Eye {
         };
         Self {
             wanted: wants.classes.clone(),
-            attention: Attention::new(crate::attention::Settings::default()),
+            attention: Attention::new(crate::attention::Settings { every_frame, ..Default::default() }),
             tracker: Tracker::new(settings),
             size: Size::default(),
         }
@@ -693,7 +705,7 @@ struct View {
 }
 
 impl View {
-    fn new(wants: &Wants, person: Option<ClassId>, votes: vote::Settings) -> Self {
+    fn new(wants: &Wants, person: Option<ClassId>, votes: vote::Settings, every_frame: bool) -> Self {
         let patient = crate::track::Settings {
             // A face that belongs to a person the detector is about to find must not become a visit of its own: it takes
             // three looks, over half a second, for a face to count as nobody's.
@@ -706,7 +718,7 @@ impl View {
             visits: Visits::new(crate::scene::Settings::default(), wants.places.clone()),
             face_tracker: Tracker::new(patient),
             face_visits: Visits::new(crate::scene::Settings::default(), wants.places.for_faces()),
-            looked: FaceLook::new(person),
+            looked: FaceLook { every_frame, ..FaceLook::new(person) },
             cases: Cases::new(if wants.single { votes.single() } else { votes }),
             newest: MonoNs(0),
         }
@@ -887,7 +899,7 @@ impl Report<'_> {
                 };
                 view.visits.end(tracks, why, &mut tell);
                 view.face_visits.end(&view.face_tracker.finish(), why, &mut tell);
-                view.looked = FaceLook::new(self.person);
+                view.looked = FaceLook { every_frame: view.looked.every_frame, ..FaceLook::new(self.person) };
                 view.cases.clear();
                 Body::CameraOffline { reason, attempt, retry_ms }
             }
@@ -1013,17 +1025,19 @@ pub struct FaceLook {
     last: Option<MonoNs>,
     /// Whose head was looked at last, so that small persons take turns.
     last_head: u32,
+    /// The whole of every frame, and no heads.
+    every_frame: bool,
 }
 
 impl FaceLook {
     /// `person` is the class whose tracks have faces.
     pub fn new(person: Option<ClassId>) -> Self {
-        Self { person, last: None, last_head: 0 }
+        Self { person, last: None, last_head: 0, every_frame: false }
     }
 
     /// Whether it is time for a look.
     pub fn due(&self, at: MonoNs) -> bool {
-        self.last.is_none_or(|t| at.ms_since(t) >= FACES_EVERY_MS)
+        self.every_frame || self.last.is_none_or(|t| at.ms_since(t) >= FACES_EVERY_MS)
     }
 
     /// Faces in the whole frame, and in the head regions of persons too small for that; replaces `out`.
@@ -1041,6 +1055,9 @@ impl FaceLook {
         let score = detector.card().score;
         out.clear();
         detector.detect(frame, Region::whole(frame.size()), LongSide::Card, score, out)?;
+        if self.every_frame {
+            return Ok(());
+        }
         let size = frame.size();
         let small = |t: &&Track| {
             Some(t.class) == self.person

@@ -34,7 +34,7 @@ fn mistakes_are_one_line_and_exit_2() {
         (&["faces"], &["faces: wanted one of enroll, list, remove, compare, rekey"]),
         (&["faces", "enroll", "Ada"], &["faces enroll", "PHOTO"]),
         (&["faces", "enroll", "Ada", "a.jpg"], &["--consent"]),
-        (&["bench", "model", "x"], &["bench: not built yet"]),
+        (&["bench", "model", "x"], &["bench: unexpected \"model\""]),
         (&["eval", "coco"], &["eval coco: wanted TRUTH"]),
         (&["new\nline"], &["new\\nline"]),
     ] {

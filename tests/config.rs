@@ -34,6 +34,7 @@ match = 0.5
 
 [run]
 threads = 2
+attention = "every-frame"
 "#;
 
 fn explain(folder: &Path, text: &[u8]) -> Command {
@@ -72,6 +73,7 @@ fn every_value_remembers_where_it_came_from() {
         ("faces.match", "0.5", file(26)),
         ("faces.min_eye_px", "24", "default".into()),
         ("run.threads", "2", file(29)),
+        ("run.attention", "\"every-frame\"", file(30)),
         ("run.deterministic", "true", "--deterministic".into()),
         ("output.bytes_per_second", "4096", "default".into()),
     ] {

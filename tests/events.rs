@@ -164,3 +164,26 @@ fn the_schema_is_strict() {
         assert!(!validator.is_valid(&bad), "{bad}");
     }
 }
+
+/// `run.attention = "every-frame"`: nothing is passed over as still, though the picture is always the same.
+#[test]
+fn every_frame_is_looked_at_when_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, clip) = (folder.path().join("every.toml"), folder.path().join("still.mjpeg"));
+    std::fs::write(&file, "[run]\nattention = \"every-frame\"\n").expect("written");
+    std::fs::write(&clip, std::fs::read(sample("cat.jpg")).expect("committed").repeat(30)).expect("written");
+    let looked = |configured: bool| {
+        let mut command = support::porchlight();
+        command.args(["run", "--fps", "15", "--source"]).arg(&clip);
+        if configured {
+            command.arg("--config").arg(&file);
+        }
+        let output = command.output().expect("starts");
+        assert_eq!(output.status.code(), Some(0), "{}", support::stderr(&output));
+        let stream = Stream::read(&support::stdout(&output));
+        (stream.total("inferred"), stream.total("still"))
+    };
+    assert_eq!(looked(true), (30, 0));
+    let (inferred, still) = looked(false);
+    assert!(inferred + still == 30 && still >= 15, "{inferred} looked at, {still} still");
+}

@@ -456,7 +456,7 @@ fn no_command_makes_a_socket() {
     let beside = tempfile::tempdir().expect("a folder");
     let gallery = beside.path().join("faces.gallery").to_string_lossy().into_owned();
     let gallery = gallery.as_str();
-    let commands: [&[&str]; 23] = [
+    let commands: [&[&str]; 25] = [
         &["run", "--source", "samples/cat.jpg"],
         &["run", "--no-seal", "--source", "samples/cat.jpg"],
         &["faces", "enroll", "Grace", "samples/hopper.jpg", "--gallery", gallery, "--consent", "said yes"],
@@ -474,6 +474,8 @@ fn no_command_makes_a_socket() {
         &["models", "check", "yunet"],
         &["models", "pull", "yunet", "--from", "models/yunet"],
         &["models", "draft", "models/yunet/yunet_2023mar_dyn.onnx"],
+        &["bench", "--seconds", "0.1", "--warm-up", "0", "--model", "yunet"],
+        &["bench", "--seconds", "0.1", "--scenario", "pipeline", "--source", "samples/cat.jpg"],
         &["schema"],
         &["config", "--explain"],
         &["help"],

@@ -54,6 +54,18 @@ fn a_small_person_gets_a_crop_with_context() {
 }
 
 #[test]
+fn every_frame_means_the_whole_of_it_and_nothing_else() {
+    let mut a = Attention::new(Settings { every_frame: true, ..Settings::default() });
+    let b = person(640.0, 360.0);
+    for at in 0..100 {
+        let look = a.choose(ms(at), HD, &still(), [track(1, b, State::Lost, true)]);
+        assert_eq!(look, Look { whole: true, regions: &[] });
+        assert_eq!(a.choose(ms(at), HD, &moving(&[b]), []), Look { whole: true, regions: &[] });
+    }
+    assert!(a.choose(ms(0), Size::default(), &still(), []).is_empty(), "there is nothing to look at");
+}
+
+#[test]
 fn a_large_person_gets_a_larger_square() {
     let b = Box2::from_cxcywh(640.0, 360.0, 150.0, 400.0);
     let mut a = started();

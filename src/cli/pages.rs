@@ -65,8 +65,8 @@ fn flags_of(command: &str) -> impl Iterator<Item = &'static Flag> + '_ {
 fn words(kind: Kind) -> Vec<&'static str> {
     match kind {
         Kind::Choice(words) => words.to_vec(),
-        Kind::Count(.., word) => vec![word],
-        Kind::Switch | Kind::Path(_) | Kind::Text(_) | Kind::Number(..) | Kind::Time(_) => Vec::new(),
+        Kind::Count(.., word) | Kind::Counts(.., word) => vec![word],
+        Kind::Switch | Kind::Path(_) | Kind::Text(_) | Kind::Number(..) | Kind::Time(_) | Kind::Whole(..) => Vec::new(),
     }
 }
 

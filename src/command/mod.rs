@@ -3,6 +3,7 @@
 //! stdout is data, stderr is for people: one line for each thing that went wrong. `run` writes its events through
 //! [`crate::emit`]; the other commands print through `Printer`.
 
+mod bench;
 mod cameras;
 mod check;
 mod detect;
@@ -167,6 +168,8 @@ fn dispatch(invocation: Invocation, typed: &[OsString]) -> Result<Exit, Failure>
         Invocation::Cameras { json } => cameras::run(json),
         Invocation::EvalFaces(paths) => eval::faces(&paths),
         Invocation::Watch => watch::run(),
+        Invocation::Bench(args) => bench::run(&args),
+        Invocation::BenchCompare { a, b, json } => bench::compare(&a, &b, json),
         Invocation::Eval(task, args) => match task {
             EvalTask::Coco => eval::coco(&args),
             EvalTask::Merge(parts) => eval::merge(&args, &parts),

@@ -283,6 +283,7 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         news,
         person_class,
         one_at_a_time: threads == 1,
+        every_frame: config.run.attention == crate::config::Attention::EveryFrame,
         stats_every: Duration::from_secs(config.output.stats_every_s.into()),
         stop,
         door,

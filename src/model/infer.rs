@@ -89,6 +89,11 @@ impl Runtime {
         &self.path
     }
 
+    /// What the library says of its build: branch, commit, flags; one line.
+    pub fn build(&self) -> String {
+        one_line(ort::info())
+    }
+
     /// What a model file tells of itself; it is loaded, not run.
     ///
     /// # Errors

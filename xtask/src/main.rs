@@ -121,6 +121,12 @@ const CHORES: &[Chore] = &[
         run: samples::oracle_eval,
     },
     Chore {
+        name: "peer",
+        args: "[ROUNDS [REPEATS]]",
+        help: "compare `porchlight run` with the usual Python script (OpenCV, onnxruntime, supervision) on the same clip",
+        run: work::peer,
+    },
+    Chore {
         name: "bench",
         args: "[ROUNDS]",
         help: "set up and compare the run with the bare ONNX Runtime sessions doing the same inferences",

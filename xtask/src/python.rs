@@ -74,6 +74,11 @@ pub(crate) fn mqtt_venv() -> Result<PathBuf> {
     venv_of("mqtt", "deploy/mqtt/requirements.txt")
 }
 
+/// The one of what porchlight is measured against.
+pub(crate) fn peer_venv() -> Result<PathBuf> {
+    venv_of("peer", "xtask/peer.txt")
+}
+
 fn venv_of(place: &str, listed: &str) -> Result<PathBuf> {
     let requirements = crate::root().join(listed);
     let pinned = fs::read_to_string(&requirements).map_err(io(&requirements))?;

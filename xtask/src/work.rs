@@ -38,6 +38,23 @@ pub(crate) fn bench(args: &[String]) -> Result {
     proc::cargo(&[&["bench", "--bench", "run"], rounds.as_slice()].concat(), &[])
 }
 
+/// `cargo xtask peer`: the run against the script that one writes first.
+pub(crate) fn peer(args: &[String]) -> Result {
+    if args.len() > 2 || args.iter().any(|a| !a.parse::<u32>().is_ok_and(|n| (1..=1000).contains(&n))) {
+        return Err(Failure::usage(
+            "peer: wanted at most two numbers of 1..=1000: rounds, and how often the clip is repeated",
+        ));
+    }
+    setup::ensure(std::env::consts::ARCH)?;
+    build_release()?;
+    let python = crate::python::peer_venv()?;
+    let root = crate::root();
+    let program = proc::Program { name: "python", fix: "remove .tools/peer and run it again" };
+    let mut run = Command::new(python);
+    run.arg(root.join("xtask/peer.py")).arg(release_binary()).arg(root.join("models")).arg(root.join(CLIP.0));
+    program.passing(run.args(args).current_dir(root))
+}
+
 /// `cargo xtask test`: every test of the workspace.
 pub(crate) fn test(args: &[String]) -> Result {
     setup::ensure(std::env::consts::ARCH)?;

@@ -6,6 +6,8 @@ mod faces;
 mod tables;
 mod wider;
 
+pub(super) use tables::escaped;
+
 use std::path::Path;
 
 pub(super) use coco::{coco, merge};
@@ -35,7 +37,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> 
 }
 
 /// Writes beside the target, then renames: a report is whole or not there.
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let mut part = path.as_os_str().to_owned();
     part.push(".tmp");
     std::fs::write(&part, text)

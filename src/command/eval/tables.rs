@@ -39,7 +39,7 @@ pub(super) fn json(truth: &Truth, report: &Report, model: &str) -> String {
 }
 
 /// Text inside HTML.
-fn escaped(text: &str) -> String {
+pub(in crate::command) fn escaped(text: &str) -> String {
     text.chars().fold(String::new(), |mut out, c| {
         match c {
             '&' => out.push_str("&amp;"),
