@@ -69,7 +69,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "faults",
         about: "error flags, STREAMON, REQBUFS and QBUF errors, fatal errors, drops, disconnect: recovered and accounted for",
-        short: true,
+        short: false,
         patience: 150,
         script: script!("faults"),
         judge: faults,
@@ -77,7 +77,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "absent",
         about: "a camera that is not there at the start, and one that is in use",
-        short: true,
+        short: false,
         patience: 120,
         script: script!("absent"),
         judge: absent,
@@ -309,7 +309,10 @@ fn absent(record: &Record) -> Verdict {
     record.exited("second", "0")?;
     record.sound("second")?;
     wanted(record.with("second", "camera.offline", "busy").len() == 1, "offline busy, once")?;
-    prompt(record, "free", &record.with("second", "camera.online", "started"), "online")
+    // It cannot stream while the other does, so it may only be early in the eyes of the script, which marks the end late.
+    let online = record.with("second", "camera.online", "started");
+    let (free, _) = *record.marks("free").first().ok_or("no mark")?;
+    wanted(online.len() == 1 && online[0].at - free < PROMISED, format!("one online within 2 s of {free}: {online:?}"))
 }
 
 fn stall(record: &Record) -> Verdict {
