@@ -3,24 +3,24 @@
 //! ```text
 //! capture ==slot==> scout --1--> vision --1--> report --64--> writer --> stdout
 //! (each camera)     decode,      where to      faces,         the door
-//!                   motion       look, detect, visits
-//!                                track
+//!                   motion       look, track   visits
+//!                                  |   ^
+//!                                lookers: detect
 //! ```
 //!
 //! Each stage owns what it works with; nothing is shared but the slots, the queues and the ledgers. A stage ends when the one
 //! before it has dropped its sender, so the end runs from left to right; a stage that dies takes its receiver with it, so its
-//! neighbours notice. Decoding the next frame overlaps with looking at this one, and faces with the objects of the next: that
-//! is all the parallelism there is besides the threads inside the detector, and none of it changes what is said. A replayed
-//! file gives the same events on any number of threads.
+//! neighbours notice. Decoding the next frame overlaps with looking at this one, faces with the objects of the next, and several
+//! regions are looked at beside each other ([`vision`]); none of it changes what is said. A replayed file gives the same events on
+//! any number of threads.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::attention::Attention;
 use crate::cadence::{Cadence, Glance};
 use crate::decode::{DecodeError, Decoder, Limits};
 use crate::detection::{ClassId, Detection, Score};
@@ -34,13 +34,17 @@ use crate::frame::{CameraId, Frame, MonoNs, RawFrame, Stamp};
 use crate::geom::{Box2, FramePx, Region, Size};
 use crate::model::detector::Detector;
 use crate::model::prep::LongSide;
-use crate::motion::{Kind, Motion, Verdict};
+use crate::motion::{Kind, MAX_BOXES, Motion, Verdict};
 use crate::scene::places::Places;
 use crate::scene::{Numbers, Visits};
 use crate::seal::Sealed;
 use crate::source::{self, CameraState, Change, FrameSource, Pulled};
 use crate::track::{self, State, Track, Tracker};
 use crate::watch::{self, Latencies, Pulse};
+
+mod vision;
+
+use vision::{Eye, Look, Task, Turns, Vision, Ways};
 
 /// One camera, opened.
 pub struct Camera {
@@ -62,8 +66,8 @@ pub struct Camera {
 pub struct Parts {
     /// In the order of their ids.
     pub cameras: Vec<Camera>,
-    /// Finds objects.
-    pub objects: Detector,
+    /// Find objects, beside each other; at least one, all of one model.
+    pub objects: Vec<Detector>,
     /// Least score of an object.
     pub object_score: f32,
     /// Finds faces, where a camera wants them.
@@ -74,8 +78,6 @@ pub struct Parts {
     pub news: Option<AskForNews>,
     /// The class whose tracks have faces; `None` where the object model knows no persons.
     pub person_class: Option<ClassId>,
-    /// Only one inference at a time: for `threads = 1`.
-    pub one_at_a_time: bool,
     /// Both detectors look at the whole of every frame, and at nothing else: for comparisons.
     pub every_frame: bool,
     /// Stream time between `stats` lines.
@@ -139,9 +141,47 @@ struct Captured {
     received: MonoNs,
 }
 
+/// What moved: a [`Verdict`] that owns its boxes.
+#[derive(Clone, Copy)]
+struct Moved {
+    kind: Kind,
+    share: f32,
+    boxes: [Box2<FramePx>; MAX_BOXES],
+    count: usize,
+}
+
+impl Moved {
+    fn new(verdict: &Verdict<'_>) -> Self {
+        let mut boxes = [Box2::default(); MAX_BOXES];
+        let count = verdict.boxes.len().min(MAX_BOXES);
+        boxes[..count].copy_from_slice(&verdict.boxes[..count]);
+        Self { kind: verdict.kind, share: verdict.share, boxes, count }
+    }
+
+    fn boxes(&self) -> &[Box2<FramePx>] {
+        &self.boxes[..self.count]
+    }
+}
+
+/// The tracks of one frame and what became of them; goes round between vision and report.
+#[derive(Default)]
+struct Sheet {
+    tracks: Vec<Track>,
+    changes: Vec<track::Change>,
+}
+
+impl Sheet {
+    fn write(&mut self, tracker: &Tracker) {
+        self.tracks.clear();
+        self.tracks.extend(tracker.tracks().copied());
+        self.changes.clear();
+        self.changes.extend_from_slice(tracker.changes());
+    }
+}
+
 /// Scout to vision.
 enum Scouted {
-    Frame { frame: Frame, received: MonoNs, kind: Kind, share: f32, boxes: Vec<Box2<FramePx>> },
+    Frame { frame: Arc<Frame>, received: MonoNs, moved: Moved },
     Note { camera: CameraId, at: MonoNs, note: Note },
 }
 
@@ -149,12 +189,11 @@ enum Scouted {
 enum Seen {
     Frame {
         /// With pixels where something was looked at; faces are looked for in them.
-        frame: Option<Frame>,
+        frame: Option<Arc<Frame>>,
         stamp: Stamp,
         size: Size,
         received: MonoNs,
-        tracks: Vec<Track>,
-        changes: Vec<track::Change>,
+        sheet: Sheet,
     },
     Fault {
         stamp: Stamp,
@@ -196,7 +235,6 @@ pub fn run<W: Write + Send>(
         identity,
         news,
         person_class,
-        one_at_a_time,
         every_frame,
         stats_every,
         stop,
@@ -209,11 +247,19 @@ pub fn run<W: Write + Send>(
     let names: Vec<String> = cameras.iter().map(|c| c.name.clone()).collect();
     let (feeders, taker) = flow::slots::<Captured, Note>(&modes);
     let (raw_free, raw_taken): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<Vec<u8>>(2)).unzip();
-    let (frame_free, frame_taken) = bounded::<Frame>(4);
+    let lookers = objects.len();
+    let nms_iou = objects.first().map_or(0.5, |d| d.card().nms_iou);
+    // What is in work, and what waits before and behind it.
+    let (frame_free, frame_taken) = bounded::<Arc<Frame>>(lookers + 4);
+    let (sheet_free, sheet_taken) = bounded::<Sheet>(4);
+    // Room for every region of the frames in work: neither side ever waits for the other's queue.
+    let room = lookers + crate::attention::Settings::default().max_regions + 1;
+    let (task_to, tasks) = bounded::<Task>(room);
+    let (look_to, looks) = bounded::<Look>(room);
     let (scouted_to, scouted) = bounded::<Scouted>(1);
     let (seen_to, seen) = bounded::<Seen>(1);
     let (message_to, messages) = bounded::<Message>(64);
-    let turn = one_at_a_time.then(|| Arc::new(Mutex::new(())));
+    let turns = Turns::new(lookers);
     let ledgers = Arc::clone(&door.ledgers);
     let source_failed = AtomicBool::new(false);
     let model_failed = AtomicBool::new(false);
@@ -227,17 +273,17 @@ pub fn run<W: Write + Send>(
             places: c.places.clone(),
         })
         .collect();
-    let vision = Vision {
-        detector: objects,
-        score: object_score,
-        turn: turn.clone(),
-        ledgers: Arc::clone(&ledgers),
-        eyes: wants.iter().map(|w| Eye::new(w, object_score, every_frame)).collect(),
-        failed: &model_failed,
-        stop: Arc::clone(&stop),
-    };
+    let eyes = wants.iter().zip(&modes);
+    let vision = Vision::new(
+        eyes.map(|(w, &mode)| Eye::new(w, object_score, every_frame, mode == Mode::Lossless)).collect(),
+        lookers,
+        nms_iou,
+        Arc::clone(&ledgers),
+        &model_failed,
+        Arc::clone(&stop),
+    );
     let report = Report {
-        faces: faces.map(|detector| Faces { detector, turn }),
+        faces: faces.map(|detector| Faces { detector, turns: &turns }),
         person: person_class,
         views: {
             let votes = identity.as_ref().map(|i| i.settings).unwrap_or_default();
@@ -255,8 +301,9 @@ pub fn run<W: Write + Send>(
         model_failed: &model_failed,
     };
 
-    let pulses: Vec<Pulse> = (0..count + 3).map(|_| Pulse::default()).collect();
+    let pulses: Vec<Pulse> = (0..count + 3 + lookers).map(|_| Pulse::default()).collect();
     let (captures, stages) = pulses.split_at(count);
+    let (stages, looking) = stages.split_at(3);
     let (writing, panicked) = std::thread::scope(|scope| {
         let mut threads = Vec::new();
         for (index, ((camera, feeder), free)) in cameras.into_iter().zip(feeders).zip(raw_taken).enumerate() {
@@ -269,9 +316,18 @@ pub fn run<W: Write + Send>(
         let [first, second, third] = [0, 1, 2].map(|stage| &stages[stage]);
         let work = move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken, first, every_frame);
         threads.push(start(scope, "scout".into(), first, work));
-        let back = frame_free.clone();
-        threads.push(start(scope, "vision".into(), second, move || vision.run(&scouted, &seen_to, &back, second)));
-        let work = move || report.run(&seen, &message_to, &frame_free, third);
+        // Below the reporting threshold a detection may still continue a track.
+        let floor = object_score.min(crate::track::Settings::default().low_score);
+        for ((index, detector), pulse) in objects.into_iter().enumerate().zip(looking) {
+            let (tasks, to, turns) = (tasks.clone(), look_to.clone(), &turns);
+            let work = move || vision::look(detector, floor, turns, &tasks, &to, pulse);
+            threads.push(start(scope, format!("looker-{index}"), pulse, work));
+        }
+        // Theirs alone: when all of them are gone, so are the tasks and the looks.
+        drop((tasks, look_to));
+        let ways = Ways { tasks: task_to, looks, to: seen_to, frame_free: frame_free.clone(), sheets: sheet_taken };
+        threads.push(start(scope, "vision".into(), second, move || vision.run(&scouted, ways, second)));
+        let work = move || report.run(&seen, &message_to, &frame_free, &sheet_free, third);
         threads.push(start(scope, "report".into(), third, work));
         let reader_gone = || {
             let now = watch::now();
@@ -450,14 +506,15 @@ impl Lookout {
         &mut self,
         decoder: &mut Decoder,
         captured: &Captured,
-        frame: impl FnOnce() -> Frame,
+        frame: impl FnOnce() -> Arc<Frame>,
     ) -> Result<Option<Scouted>, DecodeError> {
         let Captured { raw, received } = captured;
         let (at, received) = (raw.stamp.at, *received);
         if self.every_frame {
             let mut frame = frame();
-            decoder.decode(raw, &mut frame)?;
-            return Ok(Some(Scouted::Frame { frame, received, kind: Kind::Moving, share: 1.0, boxes: Vec::new() }));
+            decoder.decode(raw, sole(&mut frame))?;
+            let moved = Moved::new(&Verdict { kind: Kind::Moving, boxes: &[], share: 1.0 });
+            return Ok(Some(Scouted::Frame { frame, received, moved }));
         }
         let mut moved = None;
         match self.cadence.glance(at) {
@@ -469,25 +526,30 @@ impl Lookout {
                         self.cadence.saw(at, Kind::Still, false);
                         return Ok(None);
                     }
-                    moved = Some((verdict.kind, verdict.share, verdict.boxes.to_vec()));
+                    moved = Some(Moved::new(&verdict));
                 }
             }
         }
         let mut frame = frame();
-        decoder.decode(raw, &mut frame)?;
+        decoder.decode(raw, sole(&mut frame))?;
         // A peek that saw something has told it: the same frame again would not differ from itself.
-        let (kind, share, boxes) = moved.unwrap_or_else(|| {
-            let verdict = self.motion.look(at, &frame);
-            (verdict.kind, verdict.share, verdict.boxes.to_vec())
-        });
-        self.cadence.saw(at, kind, true);
+        let moved = moved.unwrap_or_else(|| Moved::new(&self.motion.look(at, &frame)));
+        self.cadence.saw(at, moved.kind, true);
         if self.cadence.is_calm(at)
             && let Some(luma) = decoder.luma(raw)?
         {
             self.motion.compare_with(luma);
         }
-        Ok(Some(Scouted::Frame { frame, received, kind, share, boxes }))
+        Ok(Some(Scouted::Frame { frame, received, moved }))
     }
+}
+
+/// A frame to write to. One that comes back for use again is nobody else's; if it were, another is as good.
+fn sole(frame: &mut Arc<Frame>) -> &mut Frame {
+    if Arc::get_mut(frame).is_none() {
+        *frame = Arc::default();
+    }
+    Arc::get_mut(frame).expect("just made, or nobody else's")
 }
 
 /// Decodes and says what moved.
@@ -496,7 +558,7 @@ fn scout(
     to: &Sender<Scouted>,
     ledgers: &[Ledger],
     raw_free: &[Sender<Vec<u8>>],
-    frame_taken: &Receiver<Frame>,
+    frame_taken: &Receiver<Arc<Frame>>,
     pulse: &Pulse,
     every_frame: bool,
 ) {
@@ -558,125 +620,6 @@ fn scout(
     }
 }
 
-/// What vision remembers of one camera.
-struct Eye {
-    wanted: Option<Vec<ClassId>>,
-    attention: Attention,
-    tracker: Tracker,
-    size: Size,
-}
-
-impl Eye {
-    fn new(wants: &Wants, score: f32, every_frame: bool) -> Self {
-        let defaults = crate::track::Settings::default();
-        let settings = crate::track::Settings {
-            high_score: score,
-            new_score: score,
-            low_score: defaults.low_score.min(score),
-            instant_score: defaults.instant_score.max(score),
-            confirm_hits: if wants.single { 1 } else { defaults.confirm_hits },
-            ..defaults
-        };
-        Self {
-            wanted: wants.classes.clone(),
-            attention: Attention::new(crate::attention::Settings { every_frame, ..Default::default() }),
-            tracker: Tracker::new(settings),
-            size: Size::default(),
-        }
-    }
-}
-
-/// Chooses where to look, detects objects, tracks.
-struct Vision<'a> {
-    detector: Detector,
-    score: f32,
-    turn: Option<Arc<Mutex<()>>>,
-    ledgers: Arc<[Ledger]>,
-    eyes: Vec<Eye>,
-    failed: &'a AtomicBool,
-    stop: Arc<AtomicBool>,
-}
-
-impl Vision<'_> {
-    fn run(mut self, from: &Receiver<Scouted>, to: &Sender<Seen>, frame_free: &Sender<Frame>, pulse: &Pulse) {
-        let mut detections = Vec::new();
-        let mut looked = Vec::new();
-        let mut failures = 0;
-        while let Ok(message) = pulse.waiting(|| from.recv()) {
-            let seen = match message {
-                Scouted::Note { camera, at, note } => {
-                    let tracker = &mut self.eyes[usize::from(camera.0)].tracker;
-                    let tracks = if note.is_offline() { tracker.finish() } else { Vec::new() };
-                    Seen::Note { camera, at, note, tracks }
-                }
-                Scouted::Frame { frame, received, kind, share, boxes } => {
-                    let stamp = frame.stamp;
-                    let (at, size) = (stamp.at, frame.size());
-                    let ledger = &self.ledgers[usize::from(stamp.camera.0)];
-                    let eye = &mut self.eyes[usize::from(stamp.camera.0)];
-                    eye.size = size;
-                    let verdict = Verdict { kind, boxes: &boxes, share };
-                    let look = eye.attention.choose(at, size, &verdict, eye.tracker.predicted(at));
-                    looked.clear();
-                    looked.extend(look.all(size));
-                    let mut pixels = Some(frame);
-                    if looked.is_empty() {
-                        eye.tracker.still(at);
-                        Ledger::count(&ledger.still);
-                        if let Some(frame) = pixels.take() {
-                            // A full channel means that there are frames enough.
-                            let _ = frame_free.try_send(frame);
-                        }
-                    } else {
-                        let result = match &pixels {
-                            Some(frame) => {
-                                let _turn =
-                                    self.turn.as_ref().map(|t| t.lock().unwrap_or_else(PoisonError::into_inner));
-                                // Below the reporting threshold a detection may still continue a track.
-                                let floor = self.score.min(crate::track::Settings::default().low_score);
-                                self.detector.detect_regions(frame, &looked, floor, &mut detections)
-                            }
-                            None => Ok(()),
-                        };
-                        if let Err(e) = result {
-                            Ledger::count(&ledger.failed);
-                            failures += 1;
-                            if failures == 1 {
-                                for_people(&e.to_string());
-                                if to.send(Seen::Fault { stamp, received }).is_err() {
-                                    return;
-                                }
-                            }
-                            if failures >= HOPELESS_AFTER {
-                                self.failed.store(true, Ordering::Release);
-                                self.stop.store(true, Ordering::Release);
-                            }
-                            continue;
-                        }
-                        failures = 0;
-                        Ledger::count(&ledger.inferred);
-                        if let Some(wanted) = &eye.wanted {
-                            detections.retain(|d| wanted.contains(&d.class));
-                        }
-                        eye.tracker.update(at, size, &detections, &looked);
-                    }
-                    Seen::Frame {
-                        frame: pixels,
-                        stamp,
-                        size,
-                        received,
-                        tracks: eye.tracker.tracks().copied().collect(),
-                        changes: eye.tracker.changes().to_vec(),
-                    }
-                }
-            };
-            if to.send(seen).is_err() {
-                return;
-            }
-        }
-    }
-}
-
 /// Stream time between looks for faces: fast enough to see somebody who passes, slow enough to cost little beside objects.
 const FACES_EVERY_MS: u64 = 200;
 
@@ -687,9 +630,9 @@ const SMALL_PERSON: f32 = 0.45;
 const HEADS_PER_LOOK: usize = 2;
 
 /// The detector of faces.
-struct Faces {
+struct Faces<'a> {
     detector: Detector,
-    turn: Option<Arc<Mutex<()>>>,
+    turns: &'a Turns,
 }
 
 /// What report remembers of one camera.
@@ -738,7 +681,7 @@ const NEWS_EVERY_MS: u64 = 1000;
 
 /// Looks for faces, binds them to persons, tells visits and names.
 struct Report<'a> {
-    faces: Option<Faces>,
+    faces: Option<Faces<'a>>,
     identity: Option<Identity>,
     news: Option<AskForNews>,
     /// When `news` was asked last.
@@ -758,19 +701,20 @@ struct Report<'a> {
 struct DoorClosed;
 
 impl Report<'_> {
-    fn run(mut self, from: &Receiver<Seen>, to: &Sender<Message>, frame_free: &Sender<Frame>, pulse: &Pulse) {
+    fn run(mut self, from: &Receiver<Seen>, to: &Sender<Message>, frame_free: &Sender<Arc<Frame>>, sheet_free: &Sender<Sheet>, pulse: &Pulse) {
         if self.live {
             self.newest = watch::now();
         }
         // An end that cannot be told needs no telling.
-        let _ = self.all(from, to, frame_free, pulse);
+        let _ = self.all(from, to, frame_free, sheet_free, pulse);
     }
 
     fn all(
         &mut self,
         from: &Receiver<Seen>,
         to: &Sender<Message>,
-        frame_free: &Sender<Frame>,
+        frame_free: &Sender<Arc<Frame>>,
+        sheet_free: &Sender<Sheet>,
         pulse: &Pulse,
     ) -> Result<(), DoorClosed> {
         let every_ms = u64::try_from(self.stats_every.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -811,10 +755,11 @@ impl Report<'_> {
                         Body::Fault { part: Part::Objects, reason: FaultReason::InferenceFailed, restarted: false };
                     say(to, stamp.camera, stamp.at, received, body)?;
                 }
-                Some(Seen::Frame { frame, stamp, size, received, tracks, changes }) => {
-                    self.frame(to, frame.as_ref(), stamp, size, received, &tracks, &changes, &mut detections)?;
+                Some(Seen::Frame { frame, stamp, size, received, sheet }) => {
+                    self.frame(to, frame.as_deref(), stamp, size, received, &sheet, &mut detections)?;
+                    // Full channels mean that there are enough.
+                    let _ = sheet_free.try_send(sheet);
                     if let Some(frame) = frame {
-                        // A full channel means that there are frames enough.
                         let _ = frame_free.try_send(frame);
                     }
                     self.latencies.add(Duration::from_nanos(watch::now().0.saturating_sub(received.0)));
@@ -917,8 +862,7 @@ impl Report<'_> {
         stamp: Stamp,
         size: Size,
         received: MonoNs,
-        tracks: &[Track],
-        changes: &[track::Change],
+        Sheet { tracks, changes }: &Sheet,
         detections: &mut Vec<Detection>,
     ) -> Result<(), DoorClosed> {
         let view = &mut self.views[usize::from(stamp.camera.0)];
@@ -934,7 +878,7 @@ impl Report<'_> {
         if let (Some(faces), true) = (&mut self.faces, view.wants_faces) {
             match frame {
                 Some(frame) if view.looked.due(stamp.at) => {
-                    let turn = faces.turn.as_ref().map(|t| t.lock().unwrap_or_else(PoisonError::into_inner));
+                    let turn = faces.turns.take();
                     let result = view.looked.look(&mut faces.detector, frame, tracks, detections);
                     drop(turn);
                     if let Err(e) = result {
@@ -974,7 +918,7 @@ impl Report<'_> {
                 };
                 let mut said = Vec::new();
                 let mut cases = std::mem::replace(&mut view.cases, Cases::new(identity.settings));
-                let turn = faces.turn.as_ref().map(|t| t.lock().unwrap_or_else(PoisonError::into_inner));
+                let turn = faces.turns.take();
                 let numbered = |holder| view.number(holder).is_some();
                 let looked = identity
                     .look(&mut cases, frame, now_ms, &held, alive, numbered, |holder, what| said.push((holder, what)));

@@ -206,14 +206,13 @@ struct Known {
 /// What the models have become.
 struct Ready {
     config: Config,
-    objects: Detector,
+    objects: Vec<Detector>,
     object_score: f32,
     faces: Option<Detector>,
     identity: Option<Identity>,
     persons: Vec<String>,
     models: Vec<HelloModel>,
     labels: Labels,
-    threads: usize,
     meter: Meter,
     found: Vec<Found>,
     /// Where a camera is looked for when none is named.
@@ -240,7 +239,6 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         persons,
         models,
         labels,
-        threads,
         meter,
         found,
         nodes,
@@ -282,7 +280,6 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         identity,
         news,
         person_class,
-        one_at_a_time: threads == 1,
         every_frame: config.run.attention == crate::config::Attention::EveryFrame,
         stats_every: Duration::from_secs(config.output.stats_every_s.into()),
         stop,
@@ -382,22 +379,34 @@ fn must_exist(path: &Path) -> Result<(), SourceError> {
     })
 }
 
+/// How many sessions of the object model, and how many threads in each. Sessions beside each other do more in the same time;
+/// threads inside one answer sooner. A camera occupies two sessions at most, and mostly; what is over goes into them.
+fn arrangement(threads: usize, cameras: usize) -> (usize, usize) {
+    let sessions = threads.clamp(1, 2 * cameras.max(1));
+    (sessions, threads.max(1) / sessions)
+}
+
 /// Sessions from memory, each run once.
 fn warm(loaded: Loaded) -> Result<Ready, Failure> {
     let Loaded { config, runtime, objects, faces, known, threads, meter, found, nodes, boot } = loaded;
     let mut labels = Labels::default();
     let mut models = Vec::new();
-    let mut detector = |(card, weights): (Card, Vec<u8>), threads| {
+    let mut detectors = |(card, weights): (Card, Vec<u8>), count, threads| {
         models.push(HelloModel { name: card.name.clone(), sha256: card.sha256.clone() });
-        let session = runtime.session(&card.name, &weights, threads, &card.tensors)?;
-        let mut detector = Detector::new(card, Box::new(session), &mut labels)?;
-        detector.warm_up()?;
-        Ok::<_, ModelError>(detector)
+        let mut detectors = Vec::with_capacity(count);
+        for _ in 0..count {
+            let session = runtime.session(&card.name, &weights, threads, &card.tensors)?;
+            let mut detector = Detector::new(card.clone(), Box::new(session), &mut labels)?;
+            detector.warm_up()?;
+            detectors.push(detector);
+        }
+        Ok::<_, ModelError>(detectors)
     };
     let object_score = config.objects.score.unwrap_or(objects.0.score);
-    let objects = detector(objects, threads)?;
+    let (lookers, each) = arrangement(threads, config.cameras.len());
+    let objects = detectors(objects, lookers, each)?;
     // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
-    let faces = faces.map(|f| detector(f, 1)).transpose()?;
+    let faces = faces.map(|f| detectors(f, 1, 1)).transpose()?.and_then(|mut all| all.pop());
     let (identity, persons) = match known {
         None => (None, Vec::new()),
         Some(Known { gallery, embedder: (card, weights) }) => {
@@ -419,7 +428,6 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
         persons,
         models,
         labels,
-        threads,
         meter,
         found,
         nodes,

@@ -76,6 +76,26 @@ pub struct Predicted {
     pub moving: bool,
 }
 
+/// What is known of a track at one time.
+#[derive(Clone, Copy, Debug)]
+pub struct Belief {
+    id: TrackId,
+    filter: Filter,
+    state: State,
+    moving: bool,
+}
+
+impl Belief {
+    fn of(live: &Live) -> Self {
+        Self { id: live.track.id, filter: live.filter, state: live.track.state, moving: live.track.moving }
+    }
+
+    /// Where it is expected at that time.
+    pub fn at(&self, at: MonoNs) -> Predicted {
+        Predicted { id: self.id, bbox: self.filter.expect(at).bbox, state: self.state, moving: self.moving }
+    }
+}
+
 /// What became of a track in one call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
@@ -595,12 +615,13 @@ impl Tracker {
 
     /// Where each live track is expected at that time, in the order of ids.
     pub fn predicted(&self, at: MonoNs) -> impl Iterator<Item = Predicted> + '_ {
-        self.live.iter().map(move |t| Predicted {
-            id: t.track.id,
-            bbox: t.filter.expect(at).bbox,
-            state: t.track.state,
-            moving: t.track.moving,
-        })
+        self.live.iter().map(move |t| Belief::of(t).at(at))
+    }
+
+    /// Writes down what [`Tracker::predicted`] goes by, for whoever asks when the tracker has gone on; replaces `into`.
+    pub fn remember(&self, into: &mut Vec<Belief>) {
+        into.clear();
+        into.extend(self.live.iter().map(Belief::of));
     }
 
     /// Everything leaves, for a reason that the caller knows (shutdown, the camera went away): gives the tracks that had
