@@ -207,7 +207,7 @@ pub const FLAGS: &[Flag] = &[
         "threads",
         Kind::Counts("N", THREADS.0, THREADS.1, "auto"),
         &["run", "config", "bench"],
-        "Threads of each model [auto: one for each CPU]; `bench` takes several numbers: 1,2,4",
+        "Threads that infer [auto: one for each CPU]; `bench` takes several numbers: 1,2,4",
     ),
     flag("explain", Kind::Switch, &["config"], "Print the table"),
     repeatable(

@@ -225,7 +225,7 @@ impl Attention {
 /// `[run]`, and what only flags say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunConfig {
-    /// Threads of each model, 1..=64; `None`: as many as the machine has for us, see [`RunConfig::thread_count`].
+    /// Threads that infer, 1..=64; `None`: as many as the machine has for us, see [`RunConfig::thread_count`].
     pub threads: Option<usize>,
     /// Where to look.
     pub attention: Attention,

@@ -15,8 +15,8 @@
 //! any number of threads.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -701,7 +701,14 @@ struct Report<'a> {
 struct DoorClosed;
 
 impl Report<'_> {
-    fn run(mut self, from: &Receiver<Seen>, to: &Sender<Message>, frame_free: &Sender<Arc<Frame>>, sheet_free: &Sender<Sheet>, pulse: &Pulse) {
+    fn run(
+        mut self,
+        from: &Receiver<Seen>,
+        to: &Sender<Message>,
+        frame_free: &Sender<Arc<Frame>>,
+        sheet_free: &Sender<Sheet>,
+        pulse: &Pulse,
+    ) {
         if self.live {
             self.newest = watch::now();
         }

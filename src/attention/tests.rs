@@ -24,9 +24,9 @@ fn person(x: f32, y: f32) -> Box2<FramePx> {
     Box2::from_cxcywh(x, y, 60.0, 150.0)
 }
 
-/// Past the first look.
+/// Past the first look; moving tracks are looked at in every frame.
 fn started() -> Attention {
-    let mut a = Attention::new(Settings::default());
+    let mut a = Attention::new(Settings { track_every_ms: 0, ..Settings::default() });
     let first = Verdict { kind: Kind::First, boxes: &[], share: 1.0 };
     assert!(a.choose(ms(0), HD, &first, []).whole);
     a
@@ -51,6 +51,19 @@ fn a_small_person_gets_a_crop_with_context() {
             assert!(space(inside.y0, o.y0, 0.0) && space(inside.y1, o.y1, 720.0), "{r:?}");
         }
     }
+}
+
+#[test]
+fn a_track_that_moves_is_looked_at_ten_times_a_second() {
+    let mut a = Attention::new(Settings::default());
+    let mut looks = 0;
+    for frame in 0..300 {
+        let b = person(200.0 + frame as f32, 400.0);
+        let look = a.choose(ms(frame * 33), HD, &moving(&[b]), [track(1, b, State::Confirmed, true)]);
+        looks += usize::from(!look.regions.is_empty());
+    }
+    // Ten seconds at thirty frames a second; the looks at the whole frame count for it too.
+    assert!((65..=80).contains(&looks), "{looks}");
 }
 
 #[test]

@@ -230,20 +230,8 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
     let confined = Opened::new(loaded, wanted).confine().map_err(seal_failure)?;
     let (sealed, ready) = confined.warm(warm)?.seal().map_err(seal_failure)?;
 
-    let Ready {
-        config,
-        objects,
-        object_score,
-        faces,
-        identity,
-        persons,
-        models,
-        labels,
-        meter,
-        found,
-        nodes,
-        boot,
-    } = ready;
+    let Ready { config, objects, object_score, faces, identity, persons, models, labels, meter, found, nodes, boot } =
+        ready;
     let person_class = labels.id(PERSON);
     let (cameras, hello_cameras) = open_all(&config, &labels, (found, &nodes), desk, &stop)?;
     if stop.load(Ordering::Acquire) && cameras.is_empty() {
@@ -403,36 +391,31 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
         Ok::<_, ModelError>(detectors)
     };
     let object_score = config.objects.score.unwrap_or(objects.0.score);
+    // The greatest first: what loading it takes for a while is there for the others.
+    let embedder = known.map(|Known { gallery, embedder: (card, weights) }| {
+        let model = HelloModel { name: card.name.clone(), sha256: card.sha256.clone() };
+        let session = runtime.session(&card.name, &weights, 1, &card.tensors)?;
+        drop(weights);
+        crate::seal::give_memory_back();
+        Ok::<_, Failure>((gallery, model, Embedder::new(card, Box::new(session))?))
+    });
+    let embedder = embedder.transpose()?;
     let (lookers, each) = arrangement(threads, config.cameras.len());
     let objects = detectors(objects, lookers, each)?;
     // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
     let faces = faces.map(|f| detectors(f, 1, 1)).transpose()?.and_then(|mut all| all.pop());
-    let (identity, persons) = match known {
+    let (identity, persons) = match embedder {
         None => (None, Vec::new()),
-        Some(Known { gallery, embedder: (card, weights) }) => {
-            models.push(HelloModel { name: card.name.clone(), sha256: card.sha256.clone() });
-            let session = runtime.session(&card.name, &weights, 1, &card.tensors)?;
-            let embedder = Embedder::new(card, Box::new(session))?;
+        Some((gallery, model, embedder)) => {
+            models.push(model);
             let gate = Gate::with_eyes(config.faces.min_eye_px);
             let votes = vote::Settings { threshold: config.faces.match_threshold, ..vote::Settings::default() };
             let persons = gallery.persons().iter().map(|p| p.name.clone()).collect();
             (Some(Identity::new(embedder, &gallery, gate, votes, crate::watch::utc_ms())), persons)
         }
     };
-    Ok(Ready {
-        config,
-        objects,
-        object_score,
-        faces,
-        identity,
-        persons,
-        models,
-        labels,
-        meter,
-        found,
-        nodes,
-        boot,
-    })
+    crate::seal::give_memory_back();
+    Ok(Ready { config, objects, object_score, faces, identity, persons, models, labels, meter, found, nodes, boot })
 }
 
 /// SIGINT and SIGTERM end the run in order. Not a second one at once: whoever signals a whole control group reaches this process and

@@ -7,6 +7,7 @@
 //! in a tenth of the pixels, which is what exact rounding differs by, moves boxes by a pixel and scores by .02.
 
 use fast_image_resize as fir;
+use wide::{bytemuck, f32x4, i16x8, i32x4, i32x8, u8x16};
 
 use super::card::{Anchor, Card, Colour, Fit, Input, InputSize, Layout, Resample};
 use crate::frame::Frame;
@@ -237,6 +238,13 @@ struct Source<'a> {
     region: Region,
 }
 
+impl Source<'_> {
+    /// Where a row of the region begins.
+    fn start(&self, row: u32) -> usize {
+        (self.region.y + row) as usize * self.stride + self.region.x as usize * 3
+    }
+}
+
 struct Target<'a> {
     placement: Placement,
     layout: Layout,
@@ -280,39 +288,56 @@ fn taps(source: u32, target: u32, edge: bool, out: &mut Vec<Tap>) {
     }));
 }
 
-/// Two horizontally resampled values (8 bits in 1/2048) with weights in 1/2048 to one of 8 bits.
-const fn blend(upper: i32, lower: i32, w0: i32, w1: i32) -> i32 {
-    // At most 255 * 2048 / 16 * 2048: fits. What is cut off keeps OpenCV's vectors within 16 bits.
-    (((w0 * (upper >> 4)) >> 16) + ((w1 * (lower >> 4)) >> 16) + 2) >> 2
-}
-
 /// The bilinear kernel's tables and row buffers.
+///
+/// A row holds four 16-bit values for each pixel: R, G, B and one that nobody reads, so that a pixel is half a vector. What
+/// [`blend`] uses of a horizontally resampled value, all but its last four bits, fits (255 * 2048 / 16).
 #[derive(Default)]
 struct Bilinear {
     columns: Vec<Tap>,
+    /// Of each column, as [`horizontal`] multiplies: w0, w1 for R, for G, for B, and twice 0.
+    weights: Vec<i16x8>,
     rows: Vec<Tap>,
     sizes: Option<(Size, Size)>,
-    /// Two horizontally resampled source rows, planar R, G, B, in 1/2048; which source row each holds.
-    upper: Vec<i32>,
-    lower: Vec<i32>,
+    /// Two horizontally resampled source rows, in 1/128; which source row each holds.
+    upper: Vec<i16x8>,
+    lower: Vec<i16x8>,
     held: [Option<u32>; 2],
+    /// One output row.
+    blended: Vec<i16x8>,
 }
 
 impl Bilinear {
     fn run(&mut self, source: Source<'_>, target: Target<'_>) {
         let (from, to) = (source.region.size, target.placement.picture);
+        let width = to.width as usize;
         if self.sizes != Some((from, to)) {
             taps(from.width, to.width, false, &mut self.columns);
             taps(from.height, to.height, true, &mut self.rows);
+            // Two pixels at a time.
+            self.columns.extend((width % 2 == 1).then(|| self.columns[width - 1]));
+            self.weights.clear();
+            self.weights.extend(self.columns.iter().map(|tap| {
+                let (w0, w1) = ((ONE - tap.weight) as i16, tap.weight as i16);
+                i16x8::new([w0, w1, w0, w1, w0, w1, 0, 0])
+            }));
+            for row in [&mut self.upper, &mut self.lower, &mut self.blended] {
+                row.resize(self.columns.len() / 2, i16x8::ZERO);
+            }
             self.sizes = Some((from, to));
         }
-        let width = to.width as usize;
-        self.upper.resize(width * 3, 0);
-        self.lower.resize(width * 3, 0);
         self.held = [None, None];
-        let same_width = from.width == to.width;
         let Target { placement, layout, swap, gain, bias, tensor } = target;
         let (tensor_width, plane) = (placement.tensor.width as usize, placement.tensor.pixels());
+        let at = |y: usize| (y + placement.offset.1 as usize) * tensor_width + placement.offset.0 as usize;
+        let out = Out { layout, order: if swap { [2, 1, 0] } else { [0, 1, 2] }, gain, bias, plane };
+        if from == to {
+            for y in 0..to.height {
+                widen(&source.rgb[source.start(y)..], &mut self.blended);
+                out.write(tensor, at(y as usize), width, &self.blended);
+            }
+            return;
+        }
         for (y, tap) in self.rows.iter().enumerate() {
             // Growing pictures use the same source rows for several output rows: keep them, and let the lower become
             // the upper when the window moves on by one.
@@ -321,35 +346,69 @@ impl Bilinear {
                     std::mem::swap(&mut self.upper, &mut self.lower);
                     self.held.swap(0, 1);
                 } else {
-                    horizontal(&source, tap.first, &self.columns, same_width, &mut self.upper);
+                    horizontal(&source, tap.first, &self.columns, &self.weights, &mut self.upper);
                     self.held[0] = Some(tap.first);
                 }
             }
             let two = tap.weight != 0 && tap.second != tap.first;
             if two && self.held[1] != Some(tap.second) {
-                horizontal(&source, tap.second, &self.columns, same_width, &mut self.lower);
+                horizontal(&source, tap.second, &self.columns, &self.weights, &mut self.lower);
                 self.held[1] = Some(tap.second);
             }
-            let (w1, w0) = (tap.weight, ONE - tap.weight);
-            let start = (y + placement.offset.1 as usize) * tensor_width + placement.offset.0 as usize;
-            for channel in 0..3 {
-                let plane_of = if swap { 2 - channel } else { channel };
-                let (a, b) = (gain[plane_of], bias[plane_of]);
-                let rows = &self.upper[channel * width..][..width];
-                let below = if two { &self.lower[channel * width..][..width] } else { rows };
-                let value = |u: i32, l: i32| blend(u, l, w0, w1) as f32 * a + b;
-                match layout {
-                    Layout::Nchw => {
-                        let out = &mut tensor[plane_of * plane + start..][..width];
-                        for ((o, &u), &l) in out.iter_mut().zip(rows).zip(below) {
-                            *o = value(u, l);
+            let below = if two { &self.lower } else { &self.upper };
+            blend(&self.upper, below, tap.weight as i16, &mut self.blended);
+            out.write(tensor, at(y), width, &self.blended);
+        }
+    }
+}
+
+/// How values get into a tensor.
+struct Out {
+    layout: Layout,
+    /// Which channel of the tensor R, G and B are.
+    order: [usize; 3],
+    gain: [f32; 3],
+    bias: [f32; 3],
+    /// Values of a channel.
+    plane: usize,
+}
+
+impl Out {
+    /// One row, normalised, from pixel `start` of the tensor.
+    fn write(&self, tensor: &mut [f32], start: usize, width: usize, row: &[i16x8]) {
+        let Self { layout, order, gain, bias, plane } = *self;
+        let four = |of: [f32; 3]| f32x4::new([of[order[0]], of[order[1]], of[order[2]], 0.0]);
+        let (gain, bias) = (four(gain), four(bias));
+        let normalised = |pair: i16x8| {
+            let [one, two]: [i32x4; 2] = bytemuck::cast(i32x8::from_i16x8(pair));
+            [one, two].map(|pixel| f32x4::from_i32x4(pixel) * gain + bias)
+        };
+        match layout {
+            Layout::Nchw => {
+                let (one, rest) = tensor.split_at_mut(plane);
+                let (two, three) = rest.split_at_mut(plane);
+                let mut channels = [one, two, three].map(|channel| &mut channel[start..][..width]);
+                if order[0] == 2 {
+                    channels.swap(0, 2);
+                }
+                for (i, pairs) in row.chunks(2).enumerate() {
+                    let [p, q] = normalised(pairs[0]);
+                    let [r, s] = normalised(pairs.get(1).copied().unwrap_or_default());
+                    let [red, green, blue, _] = f32x4::transpose([p, q, r, s]);
+                    for (channel, values) in channels.iter_mut().zip([red, green, blue]) {
+                        let values = values.to_array();
+                        match channel.get_mut(i * 4..i * 4 + 4) {
+                            Some(all) => all.copy_from_slice(&values),
+                            None => channel[i * 4..].iter_mut().zip(values).for_each(|(c, v)| *c = v),
                         }
                     }
-                    Layout::Nhwc => {
-                        let out = tensor[start * 3..][..width * 3].iter_mut().skip(plane_of).step_by(3);
-                        for ((o, &u), &l) in out.zip(rows).zip(below) {
-                            *o = value(u, l);
-                        }
+                }
+            }
+            Layout::Nhwc => {
+                let pixels = row.iter().flat_map(|&pair| normalised(pair));
+                for (values, pixel) in tensor[start * 3..][..width * 3].chunks_exact_mut(3).zip(pixels) {
+                    for (value, c) in pixel.to_array().into_iter().zip(order) {
+                        values[c] = value;
                     }
                 }
             }
@@ -357,30 +416,56 @@ impl Bilinear {
     }
 }
 
-/// One source row resampled to the output width: planar R, G, B, in 1/2048.
-fn horizontal(source: &Source<'_>, row: u32, columns: &[Tap], same_width: bool, out: &mut [i32]) {
-    let start = (source.region.y + row) as usize * source.stride + source.region.x as usize * 3;
-    let line = &source.rgb[start..start + source.region.size.width as usize * 3];
-    let width = columns.len();
-    let (red, rest) = out.split_at_mut(width);
-    let (green, blue) = rest.split_at_mut(width);
-    let planes = red.iter_mut().zip(green).zip(blue);
-    if same_width {
-        for (((r, g), b), pixel) in planes.zip(line.chunks_exact(3)) {
-            *r = i32::from(pixel[0]) * ONE;
-            *g = i32::from(pixel[1]) * ONE;
-            *b = i32::from(pixel[2]) * ONE;
+/// Two horizontally resampled rows, the lower with weight `w1` in 1/2048, to one of 8-bit values.
+fn blend(upper: &[i16x8], lower: &[i16x8], w1: i16, out: &mut [i16x8]) {
+    let (w0, w1) = (i16x8::splat(ONE as i16 - w1), i16x8::splat(w1));
+    for ((o, &u), &l) in out.iter_mut().zip(upper).zip(lower) {
+        *o = (u.mul_keep_high(w0) + l.mul_keep_high(w1) + i16x8::splat(2)) >> 2;
+    }
+}
+
+/// One source row resampled to the output width, in 1/128.
+fn horizontal(source: &Source<'_>, row: u32, columns: &[Tap], weights: &[i16x8], out: &mut [i16x8]) {
+    let line = &source.rgb[source.start(row)..];
+    let pixel = |tap: &Tap, &weights: &i16x8| {
+        // Behind a row's last pixel there may be anything: its weight is 0.
+        let (here, next) = pixels_at(line, tap.first as usize);
+        i16x8::from_u8x16_low(u8x16::unpack_low(here, next)).dot(weights) >> 4
+    };
+    for ((o, taps), weights) in out.iter_mut().zip(columns.chunks_exact(2)).zip(weights.chunks_exact(2)) {
+        let pair = [pixel(&taps[0], &weights[0]), pixel(&taps[1], &weights[1])];
+        *o = i16x8::from_i32x8_saturate(bytemuck::cast(pair));
+    }
+}
+
+/// A row as it is.
+fn widen(line: &[u8], out: &mut [i16x8]) {
+    for (i, o) in out.iter_mut().enumerate() {
+        let (here, next) = pixels_at(line, 2 * i);
+        let half = |bytes| bytemuck::cast::<i16x8, [u64; 2]>(i16x8::from_u8x16_low(bytes))[0];
+        *o = bytemuck::cast([half(here), half(next)]);
+    }
+}
+
+/// Sixteen bytes from that pixel on, and from the next; zeros behind the end of the frame.
+fn pixels_at(line: &[u8], pixel: usize) -> (u8x16, u8x16) {
+    let at = pixel * 3;
+    match line.get(at..at + 19) {
+        Some(bytes) => (load(bytes), load(&bytes[3..])),
+        None => {
+            let mut bytes = [0; 19];
+            let rest = line.get(at..).unwrap_or_default();
+            bytes[..rest.len()].copy_from_slice(rest);
+            (load(&bytes), load(&bytes[3..]))
         }
-        return;
     }
-    for (((r, g), b), tap) in planes.zip(columns) {
-        let p = &line[tap.first as usize * 3..][..3];
-        let q = &line[tap.second as usize * 3..][..3];
-        let (w1, w0) = (tap.weight, ONE - tap.weight);
-        *r = i32::from(p[0]) * w0 + i32::from(q[0]) * w1;
-        *g = i32::from(p[1]) * w0 + i32::from(q[1]) * w1;
-        *b = i32::from(p[2]) * w0 + i32::from(q[2]) * w1;
-    }
+}
+
+/// The first sixteen bytes.
+fn load(bytes: &[u8]) -> u8x16 {
+    let mut sixteen = [0; 16];
+    sixteen.copy_from_slice(&bytes[..16]);
+    u8x16::new(sixteen)
 }
 
 #[cfg(test)]

@@ -79,7 +79,12 @@ pub(super) struct Task {
 
 /// What a looker answers.
 pub(super) enum Look {
-    Done { ticket: u64, place: usize, found: Vec<Detection>, result: Result<(), ModelError> },
+    Done {
+        ticket: u64,
+        place: usize,
+        found: Vec<Detection>,
+        result: Result<(), ModelError>,
+    },
     /// It died.
     Dead,
 }

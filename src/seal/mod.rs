@@ -48,7 +48,7 @@ use crate::event::{SealRule, SealState};
 
 use policy::Role;
 
-pub(crate) use sys::lock_memory;
+pub(crate) use sys::{give_memory_back, lock_memory};
 
 /// Why the seal does not stand.
 #[derive(Debug)]
