@@ -253,7 +253,7 @@ pub fn run<W: Write + Send>(
     let (frame_free, frame_taken) = bounded::<Arc<Frame>>(lookers + 4);
     let (sheet_free, sheet_taken) = bounded::<Sheet>(4);
     // Room for every region of the frames in work: neither side ever waits for the other's queue.
-    let room = lookers + crate::attention::Settings::default().max_regions + 1;
+    let room = lookers + 1 + crate::attention::Settings::default().max_regions + 1;
     let (task_to, tasks) = bounded::<Task>(room);
     let (look_to, looks) = bounded::<Look>(room);
     let (scouted_to, scouted) = bounded::<Scouted>(1);

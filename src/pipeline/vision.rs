@@ -204,9 +204,9 @@ pub(super) struct Vision<'a> {
     /// What is in work, oldest first; the ticket of the first.
     begun: VecDeque<Begun>,
     first: u64,
-    /// Tasks that lookers have not answered, and most that they are to have.
+    /// Tasks that lookers have not answered, and how many of them keep a frame from being begun.
     open: usize,
-    lookers: usize,
+    most_open: usize,
     failures: u32,
     spares: Spares,
     merged: Vec<(Detection, Region)>,
@@ -236,10 +236,12 @@ impl<'a> Vision<'a> {
         failed: &'a AtomicBool,
         stop: Arc<AtomicBool>,
     ) -> Self {
+        let most_open = lookers + usize::from(eyes.iter().all(|eye| eye.lossless));
         Self {
             eyes,
             nms_iou,
-            lookers,
+            // A file's next task may wait for its looker. A camera's frame may not: a newer one would be better by then.
+            most_open,
             ledgers,
             failed,
             stop,
@@ -266,7 +268,7 @@ impl<'a> Vision<'a> {
                 self.begin(next, ways)?;
                 continue;
             }
-            let wants_more = held.is_none() && !ended && self.open < self.lookers;
+            let wants_more = held.is_none() && !ended && self.open < self.most_open;
             if wants_more {
                 pulse.rest();
                 select! {
@@ -291,7 +293,7 @@ impl<'a> Vision<'a> {
             Scouted::Note { .. } => return true,
             Scouted::Frame { frame, .. } => frame.stamp.camera,
         };
-        self.open < self.lookers && self.eyes[usize::from(camera.0)].is_free()
+        self.open < self.most_open && self.eyes[usize::from(camera.0)].is_free()
     }
 
     /// Chooses where to look and hands it out.
