@@ -448,6 +448,21 @@ fn faces_are_evaluated_by_folders_and_broken_lists_are_refused() {
     for wanted in ["accuracy at match = 0.45 | 1.0000", "6 of 6", "| EER | 0.0000", "gallery of 1 | FPIR 0.0000"] {
         assert!(done.stdout.contains(wanted), "{wanted}: {}", done.stdout);
     }
+    // The likest strangers are at .17: with a rate of none the threshold lies above them, with all allowed at nothing.
+    let recommended = |more: &[&str]| -> Value {
+        let done = run(&[&["eval", "faces", &folder("grace"), &folder("astronaut"), "--json"], more].concat());
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+        serde_json::from_str::<Value>(&done.stdout).expect("JSON")["recommended"].clone()
+    };
+    let (none, all) = (recommended(&["--fpir", "0", "--persons", "1"]), recommended(&["--fpir", "1"]));
+    let found = |v: &Value| v["match"].as_f64().expect("a number");
+    assert!((0.16..0.20).contains(&found(&none)) && none["fpir"] == 0.0 && none["enough_faces"] == false, "{none}");
+    assert!(found(&all) == 0.0 && all["fpir"] == 1.0 && all["enough_faces"] == true, "{all}");
+    assert_refused(
+        porchlight().args(["eval", "faces", &folder("grace"), &folder("astronaut"), "--persons", "2"]),
+        2,
+        &["--persons: wanted at most 1", "found 2"],
+    );
     let list = dir.path().join("pairs.tsv");
     std::fs::write(&list, "a\tb\tlabel\ngrace/a.jpg\tgrace/b.jpg\tmaybe\n").expect("written");
     assert_refused(porchlight().args(["eval", "faces"]).arg(&list), 4, &["line 2", "same or different"]);
