@@ -104,8 +104,8 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "oracle",
-        args: "[PICTURES] [--reference JSON --root DIR]",
-        help: "compare `porchlight detect` with OpenCV's decoders and an independent runtime on a folder of pictures",
+        args: "[PICTURES] [--reference JSON --root DIR] [--pairs TSV]",
+        help: "compare `porchlight detect` (and with --pairs the likeness of faces) with OpenCV's decoders and an independent runtime on a folder of pictures",
         run: samples::oracle,
     },
     Chore {

@@ -64,9 +64,17 @@ pub(crate) fn oracle(args: &[String]) -> Result {
         Some((first, rest)) if !first.starts_with("--") => (first.clone(), rest),
         _ => (path(root.join("samples")), args),
     };
+    // A list of pairs is for the faces alone.
+    let (mut rest, mut pairs) = (rest.to_vec(), Vec::new());
+    if let Some(at) = rest.iter().position(|a| a == "--pairs") {
+        pairs = rest.drain(at..(at + 2).min(rest.len())).skip(1).collect();
+        if pairs.is_empty() {
+            return Err(Failure::usage("oracle: --pairs: wanted a list of pairs (.tsv)"));
+        }
+    }
     let binary = path(crate::work::release_binary());
-    script("oracle_detect.py", &[&[binary.clone(), pictures, path(root.join("models"))], rest].concat())?;
-    script("oracle_faces.py", &[binary])
+    script("oracle_detect.py", &[&[binary.clone(), pictures, path(root.join("models"))], &rest[..]].concat())?;
+    script("oracle_faces.py", &[vec![binary], pairs].concat())
 }
 
 /// Runs clips of strangers with a gallery of others: nobody may be named.

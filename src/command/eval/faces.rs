@@ -298,6 +298,7 @@ impl Measured {
         let report = json!({
             "match": self.at, "pictures": self.pictures, "pass_the_gate": self.gated,
             "accuracy": share(v.accuracy(self.at)), "least_same": same, "greatest_different": different,
+            "pairs": v.far(0.0).of + v.tar(0.0).of, "greatest_difference": self.off,
             "eer": {"value": eer, "match": eer_at}, "tar_at_far": tar_at_far, "roc": roc, "open_set": open_set,
             "recommended": {
                 "match": t, "wanted_fpir": wanted, "persons": persons, "fpir": fpir(&self.probes, persons, t),
