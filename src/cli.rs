@@ -247,6 +247,12 @@ pub const FLAGS: &[Flag] = &[
         &["eval coco", "eval merge", "bench"],
         "Write a page that needs nothing else: curves, classes and confusions; histograms and courses",
     ),
+    repeatable(
+        "beside",
+        Kind::Path("FILE"),
+        &["eval coco", "eval merge"],
+        "For --html: a result of `bench --json` or of `eval coco --json`, to plot accuracy against latency",
+    ),
     flag(
         "scenario",
         Kind::Choice(Scenario::WORDS),
@@ -578,6 +584,8 @@ pub struct EvalArgs {
     pub json: bool,
     /// `--html`
     pub html: Option<PathBuf>,
+    /// `--beside`
+    pub beside: Vec<PathBuf>,
 }
 
 /// `models …` as typed.
@@ -1084,6 +1092,7 @@ impl Matches {
             "eval events" => EvalTask::Events(words.next().unwrap_or_default()),
             _ => EvalTask::Mot(words.next().unwrap_or_default()),
         };
+        let beside = std::iter::from_fn(|| self.path("beside")).collect();
         let args = EvalArgs {
             truth,
             images: self.path("images"),
@@ -1095,6 +1104,7 @@ impl Matches {
             shard: self.text("shard"),
             json: self.switch("json"),
             html: self.path("html"),
+            beside,
         };
         Invocation::Eval(task, args)
     }

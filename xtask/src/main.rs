@@ -121,6 +121,12 @@ const CHORES: &[Chore] = &[
         run: samples::oracle_eval,
     },
     Chore {
+        name: "wider-truth",
+        args: "GROUND_TRUTH|--check",
+        help: "print the truth of `eval wider` out of WIDER FACE's own MATLAB files",
+        run: samples::wider_truth,
+    },
+    Chore {
         name: "peer",
         args: "[ROUNDS [REPEATS]]",
         help: "compare `porchlight run` with the usual Python script (OpenCV, onnxruntime, supervision) on the same clip",

@@ -108,3 +108,11 @@ pub(crate) fn zoo(args: &[String]) -> Result {
 pub(crate) fn oracle_eval(args: &[String]) -> Result {
     script("oracle_eval.py", args)
 }
+
+/// WIDER FACE's own ground truth as `eval wider` reads it.
+pub(crate) fn wider_truth(args: &[String]) -> Result {
+    if args.len() != 1 {
+        return Err(Failure::usage("wider-truth: wanted the folder of wider_face_val.mat, or --check"));
+    }
+    script("wider_truth.py", args)
+}
