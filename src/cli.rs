@@ -176,6 +176,9 @@ pub const FPS: (f64, f64) = (0.1, 240.0);
 /// The least and greatest number of threads of a model.
 pub const THREADS: (u32, u32) = (1, 64);
 
+/// The share of strangers with a name that `eval faces` recommends a threshold for unless told.
+const FPIR: f64 = 0.001;
+
 /// Every flag.
 pub const FLAGS: &[Flag] = &[
     flag("config", Kind::Path("FILE"), CONFIGURED, "Read settings from this TOML file; flags override it"),
@@ -244,6 +247,12 @@ pub const FLAGS: &[Flag] = &[
         &["eval coco", "eval merge", "bench"],
         "Write a page that needs nothing else: curves, classes and confusions; histograms and courses",
     ),
+    repeatable(
+        "beside",
+        Kind::Path("FILE"),
+        &["eval coco", "eval merge"],
+        "For --html: a result of `bench --json` or of `eval coco --json`, to plot accuracy against latency",
+    ),
     flag(
         "scenario",
         Kind::Choice(Scenario::WORDS),
@@ -271,12 +280,25 @@ pub const FLAGS: &[Flag] = &[
             "faces list",
             "check",
             "eval coco",
+            "eval faces",
             "eval merge",
             "eval wider",
             "eval events",
             "eval mot",
         ],
         "Print JSON",
+    ),
+    flag(
+        "fpir",
+        Kind::Number("F", 0.0, 1.0),
+        &["eval faces"],
+        "Share of strangers that may get a name: what threshold to recommend [0.001]",
+    ),
+    flag(
+        "persons",
+        Kind::Whole("N", 1, 100_000),
+        &["eval faces"],
+        "Persons in the gallery that the recommendation is for [as many as the pictures allow]",
     ),
     flag("from", Kind::Text("DIR|URL"), &["models pull"], "Where to fetch from [the card's source]"),
     flag("consent", Kind::Text("TEXT"), &["faces enroll"], "How and when the person consented"),
@@ -332,8 +354,8 @@ pub enum Invocation {
         /// `--json`
         json: bool,
     },
-    /// `eval faces` of a list of pairs, or of folders.
-    EvalFaces(Vec<PathBuf>),
+    /// `eval faces`
+    EvalFaces(EvalFacesArgs),
     /// `watch`
     Watch,
     /// `bench`
@@ -353,6 +375,19 @@ pub enum Invocation {
     Schema,
     /// `config --explain`, with the flags `run` would get.
     Explain(RunArgs),
+}
+
+/// `eval faces` as typed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalFacesArgs {
+    /// A list of pairs, or a folder for each person.
+    pub paths: Vec<PathBuf>,
+    /// `--fpir`: the rate of strangers with a name to recommend a threshold for, 0..=1
+    pub fpir: f64,
+    /// `--persons`: of the gallery that it is for; as many as the pictures allow unless told
+    pub persons: Option<u32>,
+    /// `--json`
+    pub json: bool,
 }
 
 /// A picture source, in the order typed.
@@ -549,6 +584,8 @@ pub struct EvalArgs {
     pub json: bool,
     /// `--html`
     pub html: Option<PathBuf>,
+    /// `--beside`
+    pub beside: Vec<PathBuf>,
 }
 
 /// `models …` as typed.
@@ -970,7 +1007,12 @@ impl Matches {
             "check" => Invocation::Check(CheckArgs { json: self.switch("json") }),
             _ if path.starts_with("faces ") => Invocation::Faces(self.faces_args(path, words)?),
             "cameras" => Invocation::Cameras { json: self.switch("json") },
-            "eval faces" => Invocation::EvalFaces(words.into_iter().map(PathBuf::from).collect()),
+            "eval faces" => Invocation::EvalFaces(EvalFacesArgs {
+                paths: words.into_iter().map(PathBuf::from).collect(),
+                fpir: self.number("fpir").unwrap_or(FPIR),
+                persons: self.count("persons").flatten(),
+                json: self.switch("json"),
+            }),
             "watch" => Invocation::Watch,
             "bench" => Invocation::Bench(self.bench_args()),
             "bench compare" => {
@@ -1050,6 +1092,7 @@ impl Matches {
             "eval events" => EvalTask::Events(words.next().unwrap_or_default()),
             _ => EvalTask::Mot(words.next().unwrap_or_default()),
         };
+        let beside = std::iter::from_fn(|| self.path("beside")).collect();
         let args = EvalArgs {
             truth,
             images: self.path("images"),
@@ -1061,6 +1104,7 @@ impl Matches {
             shard: self.text("shard"),
             json: self.switch("json"),
             html: self.path("html"),
+            beside,
         };
         Invocation::Eval(task, args)
     }

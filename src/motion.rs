@@ -17,6 +17,11 @@
 //! fitted (trimmed, from a median start) and applied to all memories, so that automatic exposure is not
 //! motion. When most of the plane jumped in one direction, the verdict is [`Kind::Flash`]: the memories are carried over,
 //! cells that gain and offset do not explain start anew, and the next frame is compared as ever.
+//!
+//! Rain and snow: streaks are many and small, and each is somewhere else in every frame. While such newcomers keep coming
+//! ([`Settings::weather`]), what is small has to stay, that is to overlap what moved in the frame before, for some frames
+//! ([`Settings::weather_frames`]) before it counts; what is much larger than they counts at once, and so does everything in
+//! dry weather.
 
 use crate::frame::{Frame, Luma, LumaAt, MonoNs};
 use crate::geom::{Box2, FramePx, Size};
@@ -39,6 +44,14 @@ pub struct Settings {
     pub noise_ms: u64,
     /// Fewer cells than this are no box. Default 3.
     pub min_cells: u32,
+    /// It rains (or snows) when so many small clusters a frame, in the mean over [`Settings::noise_ms`], lie where nothing moved
+    /// in the frame before. Default 0.7: one who walks leaves fewer.
+    pub weather: f32,
+    /// Then a small cluster counts when it has moved on, overlapping itself, for this many frames; a streak comes and goes,
+    /// which makes two, and two streaks in one place make three. Default 4; up to twice that in a downpour.
+    pub weather_frames: u32,
+    /// A cluster is small below this many times the mean size of those newcomers. Default 4.
+    pub weather_size: f32,
     /// A jump of the light has at least this share of the plane. Default 0.5.
     pub flash_share: f32,
     /// When this share of the plane moved, and not by light, the camera was turned and everything starts anew. Default 0.6.
@@ -55,6 +68,9 @@ impl Default for Settings {
             absorb_ms: 8000,
             noise_ms: 4000,
             min_cells: 3,
+            weather: 0.7,
+            weather_frames: 4,
+            weather_size: 4.0,
             flash_share: 0.5,
             scene_share: 0.6,
         }
@@ -237,6 +253,59 @@ struct Watch {
     mask: Vec<u8>,
     queue: Vec<u32>,
     found: Vec<Cluster>,
+    weather: Weather,
+}
+
+/// What falls from the sky: see the module's beginning.
+#[derive(Debug, Default)]
+struct Weather {
+    /// Small newcomers a frame, and their mean size in cells.
+    rate: f32,
+    size: f32,
+    /// Clusters of the frame before, and for how many frames each has been about.
+    before: Vec<(Cluster, u32)>,
+    now: Vec<(Cluster, u32)>,
+}
+
+/// Nothing that falls from the sky has more cells than this share of the plane, nor is anything of fewer cells than this large.
+const MOST_DROP: f32 = 0.005;
+const LEAST_LARGE: f32 = 12.0;
+
+impl Weather {
+    fn forget(&mut self) {
+        self.before.clear();
+    }
+
+    /// Learns from the clusters of a frame of `cells` cells, and leaves in `found` those that are not the weather's.
+    fn filter(&mut self, found: &mut Vec<Cluster>, cells: usize, dt_ms: f32, s: &Settings) {
+        self.now.clear();
+        self.now.extend(found.iter().map(|c| {
+            let before = self.before.iter().filter(|(b, _)| b.overlaps(c)).map(|(_, frames)| *frames).max();
+            (*c, before.unwrap_or_default().saturating_add(1))
+        }));
+        std::mem::swap(&mut self.before, &mut self.now);
+        let share = step(dt_ms, s.noise_ms);
+        let drop = |c: &Cluster| c.count as f32 <= (MOST_DROP * cells as f32).max(LEAST_LARGE);
+        let (mut count, mut sum) = (0.0, 0.0);
+        for (c, frames) in &self.before {
+            if *frames == 1 && drop(c) {
+                (count, sum) = (count + 1.0, sum + c.count as f32);
+            }
+        }
+        self.rate += share * (count - self.rate);
+        if count > 0.0 {
+            self.size += share * (sum / count - self.size);
+        }
+        if self.rate < s.weather {
+            return;
+        }
+        let large = (s.weather_size * self.size).max(LEAST_LARGE);
+        // The more there are, the longer a chain of streaks that happen to meet.
+        let long = s.weather_frames + ((self.rate / 4.0) as u32).min(s.weather_frames);
+        let stays = |(c, frames): &(Cluster, u32)| c.count as f32 > large || *frames >= long;
+        found.clear();
+        found.extend(self.before.iter().filter(|c| stays(c)).map(|(c, _)| *c));
+    }
 }
 
 /// Connected cells, edges inclusive.
@@ -257,6 +326,10 @@ impl Cluster {
     fn near(&self, o: &Self) -> bool {
         let gap = 1;
         self.x0 <= o.x1 + gap && o.x0 <= self.x1 + gap && self.y0 <= o.y1 + gap && o.y0 <= self.y1 + gap
+    }
+
+    fn overlaps(&self, o: &Self) -> bool {
+        self.x0 <= o.x1 && o.x0 <= self.x1 && self.y0 <= o.y1 && o.y0 <= self.y1
     }
 
     fn join(&self, o: &Self) -> Self {
@@ -377,7 +450,7 @@ impl Watch {
         // Lamps light one side of a room more than the other; what that leaves over is no object.
         let share = moved as f32 / n as f32;
         if !(jumped && share > 0.15) {
-            self.cluster(plane, s);
+            self.cluster(plane, dt_ms, s);
         }
         let kind = match (jumped, self.boxes.is_empty()) {
             (true, _) => Kind::Flash,
@@ -391,6 +464,7 @@ impl Watch {
         self.at = at;
         self.shape =
             Plane { frame: plane.frame, cols: plane.cols, rows: plane.rows, scale: plane.scale, ..Plane::default() };
+        self.weather.forget();
         self.cells.clear();
         self.cells.extend(plane.luma.iter().map(|&v| Memory { previous: v, short: v, long: v, noise: 1.0 }));
         Verdict { kind: Kind::First, boxes: &self.boxes, share: 1.0 }
@@ -518,8 +592,8 @@ impl Watch {
     }
 
     /// Joins moved cells to boxes.
-    fn cluster(&mut self, plane: &Plane, s: &Settings) {
-        let Self { shape, boxes, mask, queue, found, .. } = self;
+    fn cluster(&mut self, plane: &Plane, dt_ms: f32, s: &Settings) {
+        let Self { shape, boxes, mask, queue, found, weather, .. } = self;
         let (cols, rows) = (shape.cols as i32, shape.rows as i32);
         let least = s.min_cells.min((mask.len() as u32).div_ceil(3));
         found.clear();
@@ -552,6 +626,7 @@ impl Watch {
         let order = |c: &Cluster| (std::cmp::Reverse(c.area()), c.y0, c.x0);
         found.sort_by_key(|c| (std::cmp::Reverse(c.count), c.y0, c.x0));
         found.truncate(MAX_CLUSTERS);
+        weather.filter(found, mask.len(), dt_ms, s);
         let mut i = 0;
         while i < found.len() {
             match (i + 1..found.len()).find(|&k| found[i].near(&found[k])) {

@@ -896,7 +896,7 @@ impl Report<'_> {
                     if self.identity.is_some() {
                         let persons: Vec<Track> =
                             tracks.iter().filter(|t| Some(t.class) == self.person).copied().collect();
-                        held = bind(&persons, detections, holds);
+                        held = bind(stamp.at, &persons, detections, holds);
                     }
                     let person_holds =
                         |d: &Detection| tracks.iter().any(|t| Some(t.class) == self.person && holds(t.bbox, d.bbox));

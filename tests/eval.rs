@@ -175,6 +175,37 @@ fn regions_find_no_less_than_the_whole_picture() {
 }
 
 #[test]
+fn accuracy_is_plotted_against_what_bench_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let truth = truth(folder.path()).to_string_lossy().into_owned();
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let bench = run(&[
+        "bench",
+        "--model",
+        "ssdlite-mobilenet-v2",
+        "--threads",
+        "1",
+        "--seconds",
+        "0.1",
+        "--warm-up",
+        "0",
+        "--json",
+    ]);
+    assert_eq!(bench.code, Some(0), "{}", bench.stderr);
+    std::fs::write(at("bench.json"), &bench.stdout).expect("written");
+    let (page, measured) = (at("page.html"), at("bench.json"));
+    let done = run(&["eval", "coco", &truth, "--images", "samples", "--html", &page, "--beside", &measured]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let html = std::fs::read_to_string(&page).expect("written");
+    assert!(html.contains("Accuracy and latency") && html.contains("<title>ssdlite-mobilenet-v2: AP "), "{html}");
+    let refused = |more: &[&str], code, wanted: &[&str]| {
+        assert_refused(porchlight().args(["eval", "coco", &truth, "--images", "samples"]).args(more), code, wanted);
+    };
+    refused(&["--html", &page, "--beside", &truth], 4, &["--beside", "truth.json", "bench --json"]);
+    refused(&["--beside", &measured], 2, &["--beside", "--html"]);
+}
+
+#[test]
 fn bad_truths_results_and_shards_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let truth = truth(folder.path()).to_string_lossy().into_owned();

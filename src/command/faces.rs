@@ -42,6 +42,7 @@ fn usage(line: impl Into<String>) -> Failure {
 }
 
 pub(super) fn run(args: &FacesArgs) -> Result<Exit, Failure> {
+    keep_no_core();
     let typed = RunArgs { config: args.config.clone(), gallery: args.gallery.clone(), ..RunArgs::default() };
     let config = Config::load(&typed)?;
     let path = config.faces.gallery.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_GALLERY));
@@ -70,6 +71,14 @@ pub(super) fn run(args: &FacesArgs) -> Result<Exit, Failure> {
 pub(super) fn vault_at(path: &Path) -> Vault {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|d| !d.is_empty()).map(PathBuf::from);
     Vault::new(path, credentials.as_deref())
+}
+
+/// Before this process holds a gallery or an embedding, and before its seal: see [`crate::seal::no_core`]. A system that
+/// refuses has a reason that we could not change.
+pub(super) fn keep_no_core() {
+    if let Err((what, e)) = crate::seal::no_core() {
+        complain(&format!("{what}: {e}: a crash could leave faces in a core file"));
+    }
 }
 
 /// The hash in a card, as galleries keep it.
@@ -103,6 +112,7 @@ pub(super) struct Face {
 
 impl Eyes {
     pub(super) fn load(config: &Config) -> Result<Self, Failure> {
+        keep_no_core();
         let cards =
             [&config.faces.detector, &config.faces.embedder].map(|name| find(name).and_then(|d| Card::load(&d)));
         let [detector, embedder] = cards;

@@ -166,7 +166,7 @@ fn dispatch(invocation: Invocation, typed: &[OsString]) -> Result<Exit, Failure>
         Invocation::Check(args) => check::run(&args),
         Invocation::Faces(args) => faces::run(&args),
         Invocation::Cameras { json } => cameras::run(json),
-        Invocation::EvalFaces(paths) => eval::faces(&paths),
+        Invocation::EvalFaces(args) => eval::faces(&args),
         Invocation::Watch => watch::run(),
         Invocation::Bench(args) => bench::run(&args),
         Invocation::BenchCompare { a, b, json } => bench::compare(&a, &b, json),

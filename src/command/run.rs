@@ -66,6 +66,10 @@ pub(super) fn run(args: &RunArgs, typed: &[OsString]) -> Result<Exit, Failure> {
         // Whoever replays a file has the file.
         false => Bound { burst: 1 << 20, per_second: cap.saturating_mul(2).max(1 << 20) },
     };
+    if config.faces.gallery.is_some() {
+        // The gatekeeper, a copy of this process, reads it for its names.
+        super::faces::keep_no_core();
+    }
     let (names, format) = (names(&config), config.output.format);
     let spoken = spoken(&config);
     let run = warden::Run {
@@ -326,6 +330,7 @@ fn load(args: &RunArgs) -> Result<Loaded, Failure> {
                 return Err(ModelError::Session { model: detector.name.clone(), what: what.into() }.into());
             }
             let card = card::find(&config.faces.embedder).and_then(|dir| Card::load(&dir))?;
+            super::faces::keep_no_core();
             // The gallery before the weights: a wrong key need not wait for them.
             let gallery = super::faces::vault_at(path).open(&super::faces::hash_of(&card)?)?;
             let weights = card.verified_weights()?;
@@ -587,7 +592,7 @@ fn tail(text: &str, n: usize) -> String {
 }
 
 /// The same inputs give the same name of the run: the configuration (but for how fast and with how many threads it runs, and
-/// in whose words it is told, which changes nothing that is said) and, of each file, its name, length and beginning.
+/// in whose words it is told, which changes nothing that is said), the gallery and, of each file, its name, length and beginning.
 fn boot_of_replay(config: &Config) -> u64 {
     /// Enough to tell two recordings apart without reading them.
     const BEGINNING: u64 = 1 << 20;
@@ -597,9 +602,15 @@ fn boot_of_replay(config: &Config) -> u64 {
         let key = setting.key.as_str();
         // A path may be spelled in several ways; the file it leads to counts.
         let only_how = (key.starts_with("run.") && key != "run.start") || key == "output.format";
-        if !only_how && !key.ends_with(".source") {
+        let is_file = key.ends_with(".source") || (key == "faces.gallery" && config.faces.gallery.is_some());
+        if !only_how && !is_file {
             hash.update(format!("{key}={}\n", setting.value));
         }
+    }
+    // Who is known changes what is said. The encrypted file stands for them: its hash tells nothing of what is in it.
+    if let Some(mark) = config.faces.gallery.as_ref().and_then(|path| super::faces::vault_at(path).mark()) {
+        hash.update(b"gallery=");
+        hash.update(mark);
     }
     for camera in &config.cameras {
         let SourceSpec::Path(path) = &camera.source else { continue };

@@ -16,7 +16,7 @@ use crate::event::PersonNo;
 use crate::frame::{Frame, MonoNs};
 use crate::geom::{Box2, FramePx, Point};
 use crate::model::ModelError;
-use crate::track::{Track, TrackId};
+use crate::track::{State, Track, TrackId};
 
 /// Embeddings of one look: one batch.
 pub const MOST_PER_LOOK: usize = 4;
@@ -324,9 +324,14 @@ impl Identity {
     }
 }
 
+/// A track that was not found for so long keeps no face from one that is there.
+const GHOST_MS: u64 = 500;
+
 /// Which person each face belongs to, where that is clear: each person has one face and each face one person, the nearest
-/// head first. A face between two heads belongs to nobody: better no name than another's.
+/// head first. A face between two heads belongs to nobody: better no name than another's. A track that
+/// has been looked for in vain for half a second has no head to confuse a present one's with.
 pub fn bind(
+    at: MonoNs,
     persons: &[Track],
     faces: &[Detection],
     holds: impl Fn(Box2<FramePx>, Box2<FramePx>) -> bool,
@@ -338,8 +343,11 @@ pub fn bind(
     };
     let mut pairs = Vec::new();
     for (i, face) in faces.iter().enumerate() {
+        let holders = || persons.iter().filter(|t| holds(t.bbox, face.bbox));
+        let present = |t: &Track| t.state != State::Lost || at.ms_since(t.last_seen) < GHOST_MS;
+        let some_present = holders().any(present);
         let mut held: Vec<(f32, TrackId)> =
-            persons.iter().filter(|t| holds(t.bbox, face.bbox)).map(|t| (far(t, face), t.id)).collect();
+            holders().filter(|t| !some_present || present(t)).map(|t| (far(t, face), t.id)).collect();
         held.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         match held[..] {
             [(distance, id)] => pairs.push((distance, id, i)),
@@ -361,7 +369,6 @@ pub fn bind(
 mod tests {
     use super::*;
     use crate::detection::{ClassId, Score};
-    use crate::track::State;
 
     fn at(ms: u64) -> MonoNs {
         MonoNs(ms * 1_000_000)
@@ -394,15 +401,31 @@ mod tests {
     fn a_face_goes_to_the_head_it_is_on_and_to_nobody_between_two() {
         let persons = [track(1, 0.0, 0.0, 100.0, 300.0), track(2, 80.0, 0.0, 100.0, 300.0)];
         let bound = |faces: &[Detection]| -> Vec<Holder> {
-            bind(&persons, faces, inside).into_iter().map(|(h, _)| h).collect()
+            bind(at(0), &persons, faces, inside).into_iter().map(|(h, _)| h).collect()
         };
         assert_eq!(bound(&[face(35.0, 20.0, 30.0)]), [Holder::Person(TrackId(1))]);
         assert_eq!(bound(&[face(75.0, 20.0, 30.0)]), [], "between two heads");
         // Two faces in one body: the one at its head.
         let two = [face(35.0, 150.0, 30.0), face(35.0, 20.0, 30.0)];
-        let bound = bind(&persons[..1], &two, inside);
+        let bound = bind(at(0), &persons[..1], &two, inside);
         assert_eq!(bound.len(), 1);
         assert_eq!(bound[0].1.bbox.y0, 20.0);
+    }
+
+    #[test]
+    fn a_ghost_does_not_keep_a_face_from_the_head_it_is_on() {
+        let bound = |states: [State; 2], ms: u64| -> Vec<Holder> {
+            let mut persons = [track(1, 0.0, 0.0, 100.0, 300.0), track(2, 10.0, 0.0, 100.0, 300.0)];
+            persons.iter_mut().zip(states).for_each(|(t, state)| t.state = state);
+            bind(at(ms), &persons, &[face(35.0, 20.0, 30.0)], inside).into_iter().map(|(h, _)| h).collect()
+        };
+        let (there, lost) = (State::Confirmed, State::Lost);
+        assert_eq!(bound([there, lost], 499), []);
+        assert_eq!(bound([there, lost], 500), [Holder::Person(TrackId(1))]);
+        assert_eq!(bound([lost, there], 500), [Holder::Person(TrackId(2))]);
+        // Not two who are both there, nor two who are both gone.
+        assert_eq!(bound([there, State::Tentative], 500), []);
+        assert_eq!(bound([lost, lost], 500), []);
     }
 
     #[test]

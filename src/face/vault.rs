@@ -233,6 +233,13 @@ impl Vault {
         open_for_reading(&path)
     }
 
+    /// Names the file's present content without telling any of it: the hash of what anybody sees who may read the file, which is
+    /// cipher. A change of the gallery or its key gives another one. `None` where it cannot be read; opening it says why.
+    pub fn mark(&self) -> Option<[u8; 32]> {
+        let bytes = read_bounded(self.open_piece(Piece::Gallery).ok()?, MAX_FILE).ok()?;
+        Some(sha2::Sha256::digest(bytes).into())
+    }
+
     fn folder(&self) -> PathBuf {
         match self.path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),

@@ -431,3 +431,107 @@ fn a_parked_car_is_one_track_for_an_hour_at_almost_no_cost() {
     assert!(quiet[1] * 5 < quiet[0], "{} looks in {} quiet frames, {rainy:?} in rain", quiet[1], quiet[0]);
     eprintln!("looks in frames: quiet {} of {}, rain {} of {}", quiet[1], quiet[0], rainy[1], rainy[0]);
 }
+
+/// Motion, attention and tracks, as vision has them, with a detector that finds what is whole in a region.
+struct Eye {
+    motion: Motion,
+    attention: crate::attention::Attention,
+    tracker: crate::track::Tracker,
+    looks: u32,
+}
+
+impl Eye {
+    fn new(settings: Settings) -> Self {
+        Self {
+            motion: Motion::new(settings),
+            attention: crate::attention::Attention::new(crate::attention::Settings::default()),
+            tracker: crate::track::Tracker::new(crate::track::Settings::default()),
+            looks: 0,
+        }
+    }
+
+    /// Whether the model looked; `things` are what there is to find, by class.
+    fn look(&mut self, at: MonoNs, frame: &Frame, things: &[(Box2<FramePx>, u16)]) -> bool {
+        use crate::detection::{ClassId, Detection, Score};
+        let size = frame.size();
+        let verdict = self.motion.look(at, frame);
+        let look = self.attention.choose(at, size, &verdict, self.tracker.predicted(at));
+        let looked: Vec<_> = look.all(size).collect();
+        if looked.is_empty() {
+            self.tracker.still(at);
+            return false;
+        }
+        self.looks += 1;
+        let score = Score::new(0.7).unwrap_or_default();
+        let found: Vec<Detection> = things
+            .iter()
+            .filter(|(b, _)| looked.iter().any(|r| b.clip(size).covered_by(r.bounds()) > 0.9))
+            .map(|(b, class)| Detection { bbox: *b, class: ClassId(*class), score, landmarks: None })
+            .collect();
+        self.tracker.update(at, size, &found, &looked);
+        true
+    }
+}
+
+/// In drizzle, rain and a downpour a parked car is looked at a bounded number of times a minute, and somebody who walks through
+/// it is found as soon as in dry weather, but for a few frames.
+#[test]
+fn rain_over_a_parked_car_costs_little_and_hides_nobody() {
+    const TINY: Size = Size::new(320, 180);
+    const CAR: (Box2<FramePx>, u16) = (Box2::from_xyxy(130.0, 80.0, 200.0, 130.0), 2);
+    let fps = 15;
+    let (from, until) = (30, 36);
+    let mut dry_delay = None;
+    let blind = Settings { weather: f32::INFINITY, ..Settings::default() };
+    let scenes = [0u32, 2, 15].map(|streaks| (streaks, Settings::default()));
+    for (streaks, settings) in scenes.into_iter().chain([(2, blind.clone())]) {
+        let knows_weather = settings != blind;
+        let (mut eye, mut scene, mut rng) = (Eye::new(settings), Scene::new(TINY, 2.0), Lcg(3));
+        let mut random = |n: u32| (rng.next() % n) as f32;
+        let (mut looks, mut appeared, mut left, mut delay) = (0, 0, 0, None);
+        for i in 0..until * fps {
+            let now = i * 1000 / fps;
+            scene.things = vec![(CAR.0, 35.0)];
+            let mut things = vec![CAR];
+            // A grown-up far away, 20 pixels high, who comes in from the left.
+            let person = Box2::from_xywh((now.max(from * 1000) - from * 1000) as f32 * 0.012 - 8.0, 100.0, 8.0, 20.0);
+            if now >= from * 1000 {
+                scene.things.push((person, 30.0));
+                things.push((person, 0));
+            }
+            for _ in 0..streaks {
+                let (x, y) = (random(320), random(170));
+                scene.things.push((Box2::from_xywh(x, y, 1.0, 6.0 + random(6)), 170.0 + random(50)));
+            }
+            // Rain hides the car from some looks, which makes it lost until the next.
+            if streaks > 0 && eye.looks % 8 == 7 {
+                things.remove(0);
+            }
+            let looked = eye.look(at_ms(now), &scene.frame(), &things);
+            // The first seconds teach what the weather is like.
+            looks += u32::from(looked && (10..from).contains(&(now / 1000)));
+            for change in eye.tracker.changes() {
+                match change {
+                    crate::track::Change::Appeared(id) => {
+                        appeared += 1;
+                        if eye.tracker.get(*id).is_some_and(|t| t.class.0 == 0) {
+                            delay = Some(now - from * 1000);
+                        }
+                    }
+                    crate::track::Change::Left(_) => left += 1,
+                }
+            }
+        }
+        let minute = looks * 60 / (from as u32 - 10);
+        if !knows_weather {
+            assert!(minute > 600, "{minute} looks a minute: without knowing of weather this rain costs nothing");
+            continue;
+        }
+        eprintln!("{streaks} streaks a frame: {minute} looks a minute of {}, person after {delay:?} ms", fps * 60);
+        assert_eq!((appeared, left), (2, 0), "{streaks} streaks");
+        let delay = delay.expect("found");
+        let usual = *dry_delay.get_or_insert(delay);
+        assert!(delay <= usual + 300, "{streaks} streaks: found after {delay} ms, dry {usual}");
+        assert!(minute <= 90, "{streaks} streaks: {minute} looks a minute");
+    }
+}

@@ -241,12 +241,21 @@ pub fn nowhere() -> Result<(), SealError> {
 /// no core file anyway, no way to gain privileges, files made by mistake readable by nobody else.
 pub(crate) fn harden() -> Result<(), SealError> {
     let unable = |what| move |e: rustix::io::Errno| SealError::Harden(what, e.into());
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(Resource::Core, none).map_err(unable("limit of core files"))?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(unable("not dumpable"))?;
+    no_core().map_err(|(what, e)| unable(what)(e))?;
     rustix::thread::set_no_new_privs(true).map_err(unable("no new privileges"))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     Ok(())
+}
+
+/// For a process that is about to hold embeddings of faces, sealed or not: if it crashes, nothing of its memory is kept.
+///
+/// # Errors
+/// What could not be set, and why.
+pub(crate) fn no_core() -> Result<(), (&'static str, rustix::io::Errno)> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none).map_err(|e| ("limit of core files", e))?;
+    // A core that is piped to a program (systemd-coredump, apport) heeds no limit; this it heeds.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| ("not dumpable", e))
 }
 
 /// Looks up once what is looked up at its first use, with calls that the policies do not have: the page size and the clocks,

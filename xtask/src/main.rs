@@ -104,8 +104,8 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "oracle",
-        args: "[PICTURES] [--reference JSON --root DIR]",
-        help: "compare `porchlight detect` with OpenCV's decoders and an independent runtime on a folder of pictures",
+        args: "[PICTURES] [--reference JSON --root DIR] [--pairs TSV]",
+        help: "compare `porchlight detect` (and with --pairs the likeness of faces) with OpenCV's decoders and an independent runtime on a folder of pictures",
         run: samples::oracle,
     },
     Chore {
@@ -119,6 +119,12 @@ const CHORES: &[Chore] = &[
         args: "[--check] [--coco TRUTH RESULTS REPORT]",
         help: "make tests/eval/*.json with pycocotools and TrackEval; --check: say whether the committed ones are those",
         run: samples::oracle_eval,
+    },
+    Chore {
+        name: "wider-truth",
+        args: "GROUND_TRUTH|--check",
+        help: "print the truth of `eval wider` out of WIDER FACE's own MATLAB files",
+        run: samples::wider_truth,
     },
     Chore {
         name: "peer",

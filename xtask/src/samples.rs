@@ -64,9 +64,17 @@ pub(crate) fn oracle(args: &[String]) -> Result {
         Some((first, rest)) if !first.starts_with("--") => (first.clone(), rest),
         _ => (path(root.join("samples")), args),
     };
+    // A list of pairs is for the faces alone.
+    let (mut rest, mut pairs) = (rest.to_vec(), Vec::new());
+    if let Some(at) = rest.iter().position(|a| a == "--pairs") {
+        pairs = rest.drain(at..(at + 2).min(rest.len())).skip(1).collect();
+        if pairs.is_empty() {
+            return Err(Failure::usage("oracle: --pairs: wanted a list of pairs (.tsv)"));
+        }
+    }
     let binary = path(crate::work::release_binary());
-    script("oracle_detect.py", &[&[binary.clone(), pictures, path(root.join("models"))], rest].concat())?;
-    script("oracle_faces.py", &[binary])
+    script("oracle_detect.py", &[&[binary.clone(), pictures, path(root.join("models"))], &rest[..]].concat())?;
+    script("oracle_faces.py", &[vec![binary], pairs].concat())
 }
 
 /// Runs clips of strangers with a gallery of others: nobody may be named.
@@ -99,4 +107,12 @@ pub(crate) fn zoo(args: &[String]) -> Result {
 /// Makes the cases of `tests/eval/` with the reference tools, or compares.
 pub(crate) fn oracle_eval(args: &[String]) -> Result {
     script("oracle_eval.py", args)
+}
+
+/// WIDER FACE's own ground truth as `eval wider` reads it.
+pub(crate) fn wider_truth(args: &[String]) -> Result {
+    if args.len() != 1 {
+        return Err(Failure::usage("wider-truth: wanted the folder of wider_face_val.mat, or --check"));
+    }
+    script("wider_truth.py", args)
 }

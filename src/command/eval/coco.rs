@@ -15,7 +15,7 @@ use sha2::Digest;
 
 use super::super::detect::{picture, threads};
 use super::super::{Failure, Printer, complain};
-use super::{read, read_json, tables, write};
+use super::{plot, read, read_json, tables, write};
 use crate::attention::{Attention, Settings};
 use crate::detection::Detection;
 use crate::eval::coco::{Found, Truth, evaluate};
@@ -373,7 +373,14 @@ pub(in crate::command) fn merge(work: &Work, parts: &[PathBuf]) -> Result<Exit, 
 fn report(work: &Work, truth: &Truth, found: &[Found], model: &str) -> Result<Exit, Failure> {
     let result = evaluate(truth, found);
     if let Some(path) = &work.html {
-        write(path, &tables::html(truth, found, &result, model))?;
+        let mut models = plot::Models::default();
+        models.accuracy(model, result.stats()[0]);
+        for file in &work.beside {
+            models.read(file)?;
+        }
+        write(path, &tables::html(truth, found, &result, model, &models.svg()))?;
+    } else if !work.beside.is_empty() {
+        return Err(usage("--beside: is for the page that --html FILE writes: add it, or leave it out"));
     }
     let text = if work.json { tables::json(truth, &result, model) } else { tables::table(truth, &result) };
     Printer::new().print(&text)?;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::super::faces::{Eyes, photo};
 use super::super::{Failure, Printer, complain};
-use crate::cli::RunArgs;
+use crate::cli::{EvalFacesArgs, RunArgs};
 use crate::config::Config;
-use crate::eval::faces::{Pair, Probe, Verification, fnir, fpir, threshold_for_fpir};
+use crate::eval::faces::{Pair, Probe, Share, Verification, fnir, fpir, threshold_for_fpir};
 use crate::exit::Exit;
 use crate::face::gallery::Template;
 use crate::source::replay;
@@ -86,8 +88,8 @@ fn read_folders(folders: &[PathBuf]) -> Result<Task, Failure> {
     Ok(task)
 }
 
-pub(in crate::command) fn faces(paths: &[PathBuf]) -> Result<Exit, Failure> {
-    let task = match paths {
+pub(in crate::command) fn faces(args: &EvalFacesArgs) -> Result<Exit, Failure> {
+    let task = match &args.paths[..] {
         [list] if list.is_file() => read_list(list)?,
         [_] => {
             return Err(Failure::new(
@@ -118,8 +120,27 @@ pub(in crate::command) fn faces(paths: &[PathBuf]) -> Result<Exit, Failure> {
         off = reference.map(|r: f32| (r - likeness).abs()).into_iter().chain(off).reduce(f32::max);
     }
     let probes = probes(&task, &likeness);
-    let text = report(&config, &task, gated, &pairs, &probes, off);
-    Printer::new().print(&text)?;
+    let most = probes.iter().map(|p| p.others.len()).max().unwrap_or_default();
+    let persons = args.persons.map_or(most, |n| n as usize);
+    if persons > most {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "--persons: wanted at most {most}, the others that a face of these pictures can be searched among, found {persons}"
+            ),
+        ));
+    }
+    let measured = Measured {
+        at: config.faces.match_threshold,
+        pictures: task.pictures.len(),
+        gated,
+        verification: Verification::new(&pairs),
+        probes,
+        off,
+        most,
+        wish: Wish { fpir: args.fpir, persons },
+    };
+    Printer::new().print(&if args.json { measured.json() } else { measured.table() })?;
     Ok(Exit::Done)
 }
 
@@ -151,48 +172,139 @@ fn probes(task: &Task, likeness: &impl Fn(usize, usize) -> Option<f32>) -> Vec<P
         .collect()
 }
 
-fn report(config: &Config, task: &Task, gated: usize, pairs: &[Pair], probes: &[Probe], off: Option<f32>) -> String {
-    let v = Verification::new(pairs);
-    let least = config.faces.match_threshold;
-    let mut out = String::new();
-    let mut row = |left: String, right: String| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "| {left} | {right} |");
-    };
-    let rate = |v: f64| format!("{v:.4}");
-    row("measure".into(), "value (95 % interval)".into());
-    row("---".into(), "---".into());
-    row("pictures, of which pass the gate".into(), format!("{}, {gated}", task.pictures.len()));
-    row("accuracy at match = ".to_owned() + &least.to_string(), v.accuracy(least).to_string());
-    if let (Some(same), Some(different)) = v.extremes() {
-        row("least likeness of a same pair, margin".into(), format!("{same:.4}, {:+.4}", same - least));
+/// What a threshold is wanted for.
+#[derive(Clone, Copy)]
+struct Wish {
+    /// Greatest share of strangers with a name, 0..=1.
+    fpir: f64,
+    /// In the gallery.
+    persons: usize,
+}
+
+struct Measured {
+    /// The threshold in use.
+    at: f32,
+    pictures: usize,
+    gated: usize,
+    verification: Verification,
+    probes: Vec<Probe>,
+    /// Greatest difference to the likenesses that the list brings.
+    off: Option<f32>,
+    /// Persons of the largest gallery that can be drawn.
+    most: usize,
+    wish: Wish,
+}
+
+/// False accept rates that are reported.
+const FARS: [f64; 3] = [1e-2, 1e-3, 1e-4];
+/// Points of the printed ROC; .363 is what OpenCV's documentation recommends for SFace.
+const ROC: [f32; 7] = [0.30, 0.35, 0.363, 0.40, 0.45, 0.50, 0.55];
+
+impl Measured {
+    /// Whether there are too few pairs to tell a rate of false accepts.
+    fn too_few(&self, far: f64) -> bool {
+        (self.verification.far(0.0).of as f64) < 1.0 / far
+    }
+
+    fn galleries(&self) -> impl Iterator<Item = usize> {
+        let most = self.most;
+        [1, 2, 5, 10, 20, 50, 100, 1000].into_iter().filter(move |n| *n < most).chain((most > 0).then_some(most))
+    }
+
+    /// The threshold for the wish, and whether there are faces enough to tell so small a rate.
+    fn recommended(&self) -> (f32, bool) {
+        let enough = self.probes.len() as f64 * self.wish.fpir >= 1.0;
+        (threshold_for_fpir(&self.probes, self.wish.persons, self.wish.fpir), enough)
+    }
+
+    fn table(&self) -> String {
+        let Self { at, verification: v, probes, wish, .. } = self;
+        let mut out = String::new();
+        let mut row = |left: String, right: String| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "| {left} | {right} |");
+        };
+        let rate = |v: f64| format!("{v:.4}");
+        row("measure".into(), "value (95 % interval)".into());
+        row("---".into(), "---".into());
+        row("pictures, of which pass the gate".into(), format!("{}, {}", self.pictures, self.gated));
+        row(format!("accuracy at match = {at}"), v.accuracy(*at).to_string());
+        if let (Some(same), Some(different)) = v.extremes() {
+            row("least likeness of a same pair, margin".into(), format!("{same:.4}, {:+.4}", same - at));
+            row(
+                "greatest likeness of a different pair, margin".into(),
+                format!("{different:.4}, {:+.4}", at - different),
+            );
+        }
+        if let Some(off) = self.off {
+            row("greatest difference to the list's own likeness".into(), format!("{off:.5}"));
+        }
+        let (eer, t) = v.eer();
+        row("EER".into(), format!("{eer:.4} at {t:.3}"));
+        for far in FARS {
+            let t = v.threshold_for(far);
+            let short = if self.too_few(far) { ": too few pairs to tell this rate" } else { "" };
+            row(format!("TAR at FAR {far:.0e}"), format!("{} at {t:.3}{short}", v.tar(t)));
+        }
+        for t in ROC {
+            row(format!("ROC at {t}"), format!("FAR {}, TAR {}", v.far(t), v.tar(t)));
+        }
+        for n in self.galleries() {
+            let [a, b] = [1e-2, 1e-3].map(|wanted| threshold_for_fpir(probes, n, wanted));
+            let (found, missed) = (rate(fpir(probes, n, *at)), fnir(probes, *at));
+            row(
+                format!("gallery of {n}"),
+                format!("FPIR {found}, FNIR {missed}; match for FPIR 1 %: {a:.2}, for .1 %: {b:.2}"),
+            );
+        }
+        let (t, enough) = self.recommended();
+        let Wish { fpir: wanted, persons } = *wish;
+        let (found, missed) = (rate(fpir(probes, persons, t)), fnir(probes, t));
+        let doubt = if enough { "" } else { ": too few faces to tell this rate, so leave a margin above it" };
         row(
-            "greatest likeness of a different pair, margin".into(),
-            format!("{different:.4}, {:+.4}", least - different),
+            format!("recommended match for FPIR {wanted}, {persons} persons"),
+            format!("{t:.2} (FPIR {found}, FNIR {missed}){doubt}"),
         );
+        out
     }
-    if let Some(off) = off {
-        row("greatest difference to the list's own likeness".into(), format!("{off:.5}"));
+
+    fn json(&self) -> String {
+        let v = &self.verification;
+        let share = |s: Share| {
+            let (low, high) = s.interval();
+            json!({"value": s.value(), "low": low, "high": high, "hits": s.hits, "of": s.of})
+        };
+        let (same, different) = v.extremes();
+        let (eer, eer_at) = v.eer();
+        let tar_at_far: Vec<_> = FARS
+            .iter()
+            .map(|far| {
+                let t = v.threshold_for(*far);
+                json!({"far": far, "match": t, "tar": share(v.tar(t)), "enough_pairs": !self.too_few(*far)})
+            })
+            .collect();
+        let roc: Vec<_> =
+            ROC.iter().map(|t| json!({"match": t, "far": share(v.far(*t)), "tar": share(v.tar(*t))})).collect();
+        let open_set: Vec<_> = self
+            .galleries()
+            .map(|n| {
+                json!({
+                    "persons": n, "fpir": fpir(&self.probes, n, self.at), "fnir": share(fnir(&self.probes, self.at)),
+                })
+            })
+            .collect();
+        let (t, enough) = self.recommended();
+        let Wish { fpir: wanted, persons } = self.wish;
+        let report = json!({
+            "match": self.at, "pictures": self.pictures, "pass_the_gate": self.gated,
+            "accuracy": share(v.accuracy(self.at)), "least_same": same, "greatest_different": different,
+            "pairs": v.far(0.0).of + v.tar(0.0).of, "greatest_difference": self.off,
+            "eer": {"value": eer, "match": eer_at}, "tar_at_far": tar_at_far, "roc": roc, "open_set": open_set,
+            "recommended": {
+                "match": t, "wanted_fpir": wanted, "persons": persons, "fpir": fpir(&self.probes, persons, t),
+                "fnir": share(fnir(&self.probes, t)), "enough_faces": enough,
+            },
+        });
+        format!("{report}\n")
     }
-    let (eer, at) = v.eer();
-    row("EER".into(), format!("{eer:.4} at {at:.3}"));
-    for far in [1e-2, 1e-3, 1e-4] {
-        let t = v.threshold_for(far);
-        let measured = v.far(t);
-        let short = if (measured.of as f64) < 1.0 / far { ": too few pairs to tell this rate" } else { "" };
-        row(format!("TAR at FAR {far:.0e}"), format!("{} at {t:.3}{short}", v.tar(t)));
-    }
-    for t in [0.30, 0.35, 0.363, 0.40, 0.45, 0.50, 0.55] {
-        row(format!("ROC at {t}"), format!("FAR {}, TAR {}", v.far(t), v.tar(t)));
-    }
-    let most = probes.iter().map(|p| p.others.len()).max().unwrap_or_default();
-    for n in [1, 2, 5, 10, 20, 50, 100, 1000].into_iter().filter(|n| *n < most).chain((most > 0).then_some(most)) {
-        let [a, b] = [1e-2, 1e-3].map(|wanted| threshold_for_fpir(probes, n, wanted));
-        let (found, missed) = (rate(fpir(probes, n, least)), fnir(probes, least));
-        row(
-            format!("gallery of {n}"),
-            format!("FPIR {found}, FNIR {missed}; match for FPIR 1 %: {a:.2}, for .1 %: {b:.2}"),
-        );
-    }
-    out
 }

@@ -3,6 +3,7 @@
 mod coco;
 mod events;
 mod faces;
+mod plot;
 mod tables;
 mod wider;
 

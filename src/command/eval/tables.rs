@@ -52,7 +52,8 @@ pub(in crate::command) fn escaped(text: &str) -> String {
     })
 }
 
-pub(super) fn html(truth: &Truth, found: &[Found], report: &Report, model: &str) -> String {
+/// `plot` is what [`super::plot::Models::svg`] drew; empty for none.
+pub(super) fn html(truth: &Truth, found: &[Found], report: &Report, model: &str, plot: &str) -> String {
     let mut out =
         String::from("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>porchlight eval coco</title>");
     out.push_str("<style>body{font:14px sans-serif;margin:2em}td,th{padding:.1em .8em;text-align:left}</style>");
@@ -95,7 +96,8 @@ pub(super) fn html(truth: &Truth, found: &[Found], report: &Report, model: &str)
             50 + 5 * overlap
         );
     }
-    out.push_str("</svg><h2>Taken for another kind</h2><table><tr><th>there<th>found<th>times");
+    let _ = write!(out, "</svg>{plot}");
+    out.push_str("<h2>Taken for another kind</h2><table><tr><th>there<th>found<th>times");
     for ((a, b), n) in confusions(truth, found, CONFUSION_SCORE).into_iter().take(20) {
         let _ = write!(out, "<tr><td>{}<td>{}<td>{n}", escaped(named(truth, a)), escaped(named(truth, b)));
     }
