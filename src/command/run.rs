@@ -28,6 +28,7 @@ use crate::face::vault::Piece;
 use crate::face::vote;
 use crate::flow::Ledger;
 use crate::frame::{CameraId, PixelFormat};
+use crate::governor::Governor;
 use crate::labels::{Labels, PERSON};
 use crate::model::ModelError;
 use crate::model::card::{self, Card, Task};
@@ -191,6 +192,7 @@ struct Loaded {
     known: Option<Known>,
     threads: usize,
     meter: Meter,
+    governor: Governor,
     found: Vec<Found>,
     /// Where a camera is looked for when none is named.
     nodes: Vec<PathBuf>,
@@ -215,6 +217,7 @@ struct Ready {
     labels: Labels,
     threads: usize,
     meter: Meter,
+    governor: Governor,
     found: Vec<Found>,
     /// Where a camera is looked for when none is named.
     nodes: Vec<PathBuf>,
@@ -242,6 +245,7 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         labels,
         threads,
         meter,
+        governor,
         found,
         nodes,
         boot,
@@ -281,6 +285,7 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         faces,
         identity,
         news,
+        governor,
         person_class,
         one_at_a_time: threads == 1,
         every_frame: config.run.attention == crate::config::Attention::EveryFrame,
@@ -361,7 +366,9 @@ fn load(args: &RunArgs) -> Result<Loaded, Failure> {
     let boot = if replayed && after_death().is_none() { boot_of_replay(&config) } else { random_boot() };
     let threads = config.run.thread_count();
     let nodes = if config.cameras.is_empty() { camera::nodes() } else { Vec::new() };
-    Ok(Loaded { config, runtime, objects, faces, known, threads, meter: Meter::open(), found, nodes, boot })
+    let governor = Governor::open(config.run.max_cpu, &config.run.sysfs);
+    let meter = Meter::below(&config.run.sysfs, governor.hot());
+    Ok(Loaded { config, runtime, objects, faces, known, threads, meter, governor, found, nodes, boot })
 }
 
 /// What is not there now may be plugged in later, if its name is one that devices have.
@@ -384,7 +391,7 @@ fn must_exist(path: &Path) -> Result<(), SourceError> {
 
 /// Sessions from memory, each run once.
 fn warm(loaded: Loaded) -> Result<Ready, Failure> {
-    let Loaded { config, runtime, objects, faces, known, threads, meter, found, nodes, boot } = loaded;
+    let Loaded { config, runtime, objects, faces, known, threads, meter, governor, found, nodes, boot } = loaded;
     let mut labels = Labels::default();
     let mut models = Vec::new();
     let mut detector = |(card, weights): (Card, Vec<u8>), threads| {
@@ -421,6 +428,7 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
         labels,
         threads,
         meter,
+        governor,
         found,
         nodes,
         boot,
