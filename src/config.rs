@@ -227,6 +227,10 @@ impl Attention {
 pub struct RunConfig {
     /// Threads that infer, 1..=64; `None`: as many as the machine has for us, see [`RunConfig::thread_count`].
     pub threads: Option<usize>,
+    /// Processor time that may be used, cores, 0.05..=64; `None`: as much as it takes.
+    pub max_cpu: Option<f64>,
+    /// Where the board's files are: `/sys` but in tests.
+    pub sysfs: PathBuf,
     /// Where to look.
     pub attention: Attention,
     /// Time of a file's first frame.
@@ -373,6 +377,8 @@ struct FileOutput {
 #[serde(deny_unknown_fields)]
 struct FileRun {
     threads: Option<Spanned<toml::Value>>,
+    max_cpu: Option<Spanned<toml::Value>>,
+    sysfs: Option<Spanned<String>>,
     attention: Option<Spanned<String>>,
 }
 
@@ -957,6 +963,27 @@ fn run_config(
     };
     r.note("run.threads", threads.0.map_or(serde_json::json!("auto"), Into::into), threads.1);
 
+    let max_cpu = match &file.max_cpu {
+        None => (None, Origin::Default),
+        Some(spanned) => {
+            let origin = r.origin(spanned);
+            let cores = match spanned.get_ref() {
+                toml::Value::Float(cores) => *cores,
+                toml::Value::Integer(cores) => *cores as f64,
+                _ => f64::NAN,
+            };
+            if !(0.05..=64.0).contains(&cores) {
+                let found = spanned.get_ref().to_string().replace('\n', " ");
+                return r.wrong(&origin, "run.max_cpu", "0.05..=64 (cores)", found);
+            }
+            (Some(cores), origin)
+        }
+    };
+    r.note("run.max_cpu", max_cpu.0.map_or(serde_json::json!("unlimited"), Into::into), max_cpu.1);
+    let (sysfs, origin) = r.pick(None, file.sysfs.as_ref());
+    let sysfs = sysfs.unwrap_or_else(|| "/sys".to_owned());
+    r.note("run.sysfs", sysfs.clone(), origin);
+
     let (word, origin) = r.pick(None, file.attention.as_ref());
     let word = word.as_deref().unwrap_or(Attention::WORDS[0].0);
     let Some((_, attention)) = Attention::WORDS.iter().find(|(w, _)| *w == word) else {
@@ -982,6 +1009,8 @@ fn run_config(
     r.note("run.seal", !args.no_seal, flag("--no-seal", args.no_seal));
     Ok(RunConfig {
         threads: threads.0.map(|n| n as usize),
+        max_cpu: max_cpu.0,
+        sysfs: sysfs.into(),
         attention: *attention,
         start,
         pace,

@@ -59,16 +59,49 @@ pub enum Clock {
 }
 
 impl Clock {
-    fn utc(self, at: MonoNs) -> UtcMs {
+    fn utc(self, at: MonoNs, wall: &mut Wall) -> UtcMs {
         let ms = i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX);
         match self {
             Self::Replay { start_ms } => UtcMs(start_ms.saturating_add(ms)),
-            // Through both clocks as they stand now: after a step of the wall clock new lines are right at once.
             Self::Live => {
-                let age = i64::try_from(watch::now().0 / 1_000_000).unwrap_or(i64::MAX).saturating_sub(ms);
-                UtcMs(watch::utc_ms().saturating_sub(age))
+                let now = i64::try_from(watch::now().0 / 1_000_000).unwrap_or(i64::MAX);
+                UtcMs(ms.saturating_add(wall.ahead(ms, watch::utc_ms().saturating_sub(now))))
             }
         }
+    }
+}
+
+/// How far the wall clock is ahead of the monotonic one, as the lines about one camera see it.
+///
+/// Both clocks are read anew for each line, so that after a step of the wall clock new lines are right at once. The difference of
+/// two readings trembles by a millisecond, though, and a clock that is being slewed runs slow: taken as it is, a line would now and
+/// then be earlier than the one before it about the same frame.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wall {
+    /// What was used last, ms; `None` before the first line.
+    held: Option<i64>,
+    /// Latest monotonic time of a line, ms.
+    newest: i64,
+}
+
+impl Wall {
+    /// Less is the trembling of two readings, ms.
+    const TREMBLE: i64 = 5;
+    /// Whoever moves the clock so far at once means it, ms.
+    const STEP: i64 = 1000;
+
+    /// For a line of the monotonic time `at`, while the clocks are `now` apart, both ms.
+    fn ahead(&mut self, at: i64, now: i64) -> i64 {
+        let held = self.held.unwrap_or(now);
+        let moved = now.saturating_sub(held);
+        let ahead = match moved.saturating_abs() {
+            0..=Self::TREMBLE => held,
+            Self::STEP.. => now,
+            _ => now.max(held.saturating_sub(at.saturating_sub(self.newest).max(0))),
+        };
+        self.newest = self.newest.max(at);
+        self.held = Some(ahead);
+        ahead
     }
 }
 
@@ -179,6 +212,8 @@ struct Writer<'a, W> {
     /// `track.updated` that wait for the cap, newest of each track.
     waiting: BTreeMap<(CameraId, TrackNo), Event>,
     given_way: Vec<u64>,
+    /// Of each camera, and one for what is about none.
+    walls: Vec<Wall>,
     began: Instant,
     last_stats: Instant,
     last_cpu: Duration,
@@ -207,6 +242,7 @@ pub fn run<W: Write>(
         buckets: vec![Bucket { level: BURST, filled_at: MonoNs(0) }; cameras],
         waiting: BTreeMap::new(),
         given_way: vec![0; cameras],
+        walls: vec![Wall::default(); cameras + 1],
         began: Instant::now(),
         last_stats: Instant::now(),
         last_cpu: Duration::ZERO,
@@ -251,6 +287,13 @@ impl<W: Write> Writer<'_, W> {
         }
     }
 
+    /// The wall clock's time of a moment of a camera's stream, or of the run's.
+    fn utc(&mut self, at: MonoNs, camera: Option<CameraId>) -> UtcMs {
+        let clock = camera.and_then(|c| self.door.clocks.get(usize::from(c.0))).unwrap_or(&self.door.clock);
+        let last = self.walls.len() - 1;
+        clock.utc(at, &mut self.walls[camera.map_or(last, |c| usize::from(c.0)).min(last)])
+    }
+
     /// Header fields, in the contract's order.
     fn begin(&mut self, kind: Kind, ts: UtcMs, camera: Option<CameraId>) {
         let door = self.door;
@@ -274,10 +317,8 @@ impl<W: Write> Writer<'_, W> {
     }
 
     fn hello(&mut self) -> io::Result<()> {
-        let ts = match self.door.clock {
-            Clock::Replay { .. } => self.door.clock.utc(MonoNs(0)),
-            Clock::Live => UtcMs(watch::utc_ms()),
-        };
+        let at = if matches!(self.door.clock, Clock::Live) { watch::now() } else { MonoNs(0) };
+        let ts = self.utc(at, None);
         self.begin(Kind::HELLO, ts, None);
         let hello = &self.door.hello;
         self.line
@@ -363,8 +404,8 @@ impl<W: Write> Writer<'_, W> {
 
     fn put(&mut self, event: Event) -> io::Result<()> {
         let door = self.door;
-        let clock = event.camera.and_then(|c| door.clocks.get(usize::from(c.0))).unwrap_or(&door.clock);
-        self.begin(Kind::of(&event.body), clock.utc(event.at), event.camera);
+        let ts = self.utc(event.at, event.camera);
+        self.begin(Kind::of(&event.body), ts, event.camera);
         let age = (!door.deterministic).then(|| watch::now().ms_since(event.received));
         let line = &mut self.line;
         let mut aged = false;
@@ -455,7 +496,7 @@ impl<W: Write> Writer<'_, W> {
             .enumerate()
             .map(|(i, (now, before))| Entry::new(Some(CameraId(i as u8)), *now, now.since(before), interval))
             .collect();
-        let ts = self.door.clock.utc(at);
+        let ts = self.utc(at, None);
         let cost = self.cost(interval, cpu.saturating_sub(self.last_cpu), latencies);
         let mut rest = &entries[..];
         while !rest.is_empty() {
@@ -485,9 +526,10 @@ impl<W: Write> Writer<'_, W> {
         let entry = |(i, c): (usize, &Counts)| Entry::new(Some(CameraId(i as u8)), *c, *c, interval);
         let each: Vec<Entry> = counts.iter().enumerate().map(entry).collect();
         let sum = counts.iter().fold(Counts::default(), |sum, c| sum.plus(c));
+        let ts = self.utc(at, None);
         // One line must hold it: where there are too many cameras for that, their sum stands for them, without a name.
         for entries in [&each[..], &[Entry::new(None, sum, sum, interval)]] {
-            self.begin(Kind::BYE, self.door.clock.utc(at), None);
+            self.begin(Kind::BYE, ts, None);
             self.line.field("reason", reason).object("totals", |l| cost.put(l, &self.names, entries));
             if self.line.len() + 2 <= MAX_LINE {
                 break;
@@ -504,6 +546,7 @@ impl<W: Write> Writer<'_, W> {
             rss_bytes: self.door.meter.rss_bytes(),
             cpu: cpu.as_secs_f64() / interval.as_secs_f64().max(1e-3),
             temp_c: self.door.meter.temp_c(),
+            throttled: self.door.meter.throttled(),
             bytes_out: self.bytes_out,
         }
     }
@@ -533,6 +576,7 @@ struct Cost {
     /// Cores.
     cpu: f64,
     temp_c: Option<f64>,
+    throttled: Option<bool>,
     bytes_out: u64,
 }
 
@@ -560,6 +604,9 @@ impl Cost {
             .field("cpu", Ratio(self.cpu));
         if let Some(t) = self.temp_c {
             line.field("temp_c", Ratio(t));
+        }
+        if let Some(throttled) = self.throttled {
+            line.field("throttled", throttled);
         }
         line.field("bytes_out", self.bytes_out);
     }
@@ -590,6 +637,28 @@ mod tests {
             bytes_per_second,
             ledgers: Arc::new([Ledger::default(), Ledger::default()]),
             meter: Meter::open(),
+        }
+    }
+
+    /// Lines about moments in order are in order, whatever the readings of the clocks tremble and however the wall clock is slewed;
+    /// after a step they are right at once.
+    #[test]
+    fn a_trembling_clock_turns_no_order_around() {
+        let mut wall = Wall::default();
+        let (mut at, mut last) = (1_000, 0);
+        let mut real = 1_700_000_000_000i64;
+        for n in 0..50_000i64 {
+            at += [0, 0, 33][n as usize % 3];
+            // A clock slewed by 10 % of the time, back and forth, and readings that tremble by 2 ms.
+            real += if n / 5_000 % 2 == 0 { -(n % 3) } else { n % 3 };
+            let ts = at + wall.ahead(at, real + n * 7 % 5 - 2);
+            assert!(ts >= last, "{ts} after {last}");
+            assert!((ts - at - real).abs() <= 50, "{} ms off", ts - at - real);
+            last = ts;
+        }
+        for step in [3_600_000, -7_200_000, 2_000, -1_500] {
+            real += step;
+            assert!((wall.ahead(at, real) - real).abs() <= Wall::TREMBLE, "{step}");
         }
     }
 

@@ -33,6 +33,7 @@ pub mod face;
 pub mod flow;
 pub mod frame;
 pub mod geom;
+pub mod governor;
 pub mod labels;
 pub mod model;
 pub mod motion;

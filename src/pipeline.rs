@@ -32,6 +32,7 @@ use crate::face::vote::{self, Verdict as Vote};
 use crate::flow::{self, Feeder, Ledger, Mode, Taken, Taker};
 use crate::frame::{CameraId, Frame, MonoNs, RawFrame, Stamp};
 use crate::geom::{Box2, FramePx, Region, Size};
+use crate::governor::{Governor, Mood};
 use crate::model::detector::Detector;
 use crate::model::prep::LongSide;
 use crate::motion::{Kind, MAX_BOXES, Motion, Verdict};
@@ -76,6 +77,8 @@ pub struct Parts {
     pub identity: Option<Identity>,
     /// Asked now and then for a gallery that was changed meanwhile.
     pub news: Option<AskForNews>,
+    /// How much may be done.
+    pub governor: Governor,
     /// The class whose tracks have faces; `None` where the object model knows no persons.
     pub person_class: Option<ClassId>,
     /// Both detectors look at the whole of every frame, and at nothing else: for comparisons.
@@ -234,6 +237,7 @@ pub fn run<W: Write + Send>(
         faces,
         identity,
         news,
+        governor,
         person_class,
         every_frame,
         stats_every,
@@ -314,7 +318,9 @@ pub fn run<W: Write + Send>(
         }
         let scout_ledgers = Arc::clone(&ledgers);
         let [first, second, third] = [0, 1, 2].map(|stage| &stages[stage]);
-        let work = move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken, first, every_frame);
+        let limits = Reins { governor, modes, stop: Arc::clone(&stop) };
+        let work =
+            move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken, first, every_frame, limits);
         threads.push(start(scope, "scout".into(), first, work));
         // Below the reporting threshold a detection may still continue a track.
         let floor = object_score.min(crate::track::Settings::default().low_score);
@@ -552,7 +558,39 @@ fn sole(frame: &mut Arc<Frame>) -> &mut Frame {
     Arc::get_mut(frame).expect("just made, or nobody else's")
 }
 
+/// What holds scout back.
+struct Reins {
+    governor: Governor,
+    /// Of each camera.
+    modes: Vec<Mode>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Reins {
+    /// What to say about every camera, when the board has become hot or cool.
+    fn news(&mut self) -> Option<Note> {
+        self.governor.poll(watch::now(), watch::cpu()).map(|mood| match mood {
+            Mood::Hot => Note::plain(Change::Degraded, CameraReason::Hot),
+            Mood::Cool => Note::plain(Change::Online, CameraReason::Recovered),
+        })
+    }
+
+    /// Whether a frame is to be let go. A file's frame is not: it waits here until there is processor time for it again.
+    fn let_go(&mut self, camera: CameraId) -> bool {
+        let lossless = self.modes[usize::from(camera.0)] == Mode::Lossless;
+        while self.governor.is_overdrawn(watch::now(), watch::cpu()) {
+            if !lossless || self.stop.load(Ordering::Acquire) {
+                return !lossless;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
 /// Decodes and says what moved.
+// Ends of channels, each of which has another kind of end.
+#[allow(clippy::too_many_arguments)]
 fn scout(
     taker: &Taker<Captured, Note>,
     to: &Sender<Scouted>,
@@ -561,11 +599,23 @@ fn scout(
     frame_taken: &Receiver<Arc<Frame>>,
     pulse: &Pulse,
     every_frame: bool,
+    mut reins: Reins,
 ) {
+    let mut newest = MonoNs(0);
     let mut decoder = Decoder::new(Limits::default());
     let mut lookouts: Vec<Lookout> = ledgers.iter().map(|_| Lookout::new(every_frame)).collect();
     loop {
-        match pulse.waiting(|| taker.take(PATIENCE)) {
+        let taken = pulse.waiting(|| taker.take(PATIENCE));
+        if let Some(note) = reins.news() {
+            for (index, mode) in reins.modes.iter().enumerate() {
+                let camera = CameraId(index as u8);
+                let at = if *mode == Mode::Latest { watch::now() } else { newest };
+                if to.send(Scouted::Note { camera, at, note }).is_err() {
+                    return;
+                }
+            }
+        }
+        match taken {
             Taken::Nothing => {}
             Taken::Finished => return,
             Taken::Note(camera, at, note) => {
@@ -581,6 +631,13 @@ fn scout(
             Taken::Item(camera, captured) => {
                 let index = usize::from(camera.0);
                 let at = captured.raw.stamp.at;
+                newest = newest.max(at);
+                if pulse.waiting(|| reins.let_go(camera)) {
+                    Ledger::count(&ledgers[index].displaced);
+                    // As below.
+                    let _ = raw_free[index].try_send(captured.raw.data);
+                    continue;
+                }
                 let lookout = &mut lookouts[index];
                 let looked = lookout.look(&mut decoder, &captured, || frame_taken.try_recv().unwrap_or_default());
                 // A full channel means that the source has buffers enough.

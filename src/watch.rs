@@ -4,12 +4,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::ClockId;
 
 use crate::frame::MonoNs;
+use crate::governor::Board;
 
 /// This machine's monotonic clock.
 pub fn now() -> MonoNs {
@@ -68,16 +71,20 @@ impl Pulse {
 #[derive(Debug)]
 pub struct Meter {
     statm: Option<File>,
-    temperature: Option<File>,
+    board: Board,
+    /// Whether less is done than could be, because of heat.
+    hot: Arc<AtomicBool>,
 }
 
 impl Meter {
     /// Opens the files that are there.
     pub fn open() -> Self {
-        Self {
-            statm: File::open("/proc/self/statm").ok(),
-            temperature: File::open("/sys/class/thermal/thermal_zone0/temp").ok(),
-        }
+        Self::below(Path::new("/sys"), Arc::default())
+    }
+
+    /// The same with another root than `/sys`, and somebody who knows whether less is done because of heat.
+    pub fn below(sysfs: &Path, hot: Arc<AtomicBool>) -> Self {
+        Self { statm: File::open("/proc/self/statm").ok(), board: Board::open(sysfs), hot }
     }
 
     /// Resident memory in bytes; 0 when the kernel does not say.
@@ -88,20 +95,35 @@ impl Meter {
 
     /// Temperature in degrees Celsius, where the board has a sensor.
     pub fn temp_c(&self) -> Option<f64> {
-        self.temperature.as_ref().and_then(|f| number(f, 0)).map(|milli| milli as f64 / 1000.0)
+        self.board.temp_c()
+    }
+
+    /// Whether the board has slowed itself down, or we spare it; `None` where it does not say and is not spared.
+    pub fn throttled(&self) -> Option<bool> {
+        let hot = self.hot.load(Ordering::Relaxed);
+        self.board.is_throttled().map(|throttled| throttled || hot).or(hot.then_some(true))
     }
 
     /// Processor time of all threads since the process began.
     pub fn cpu(&self) -> Duration {
-        Duration::from_nanos(to_mono(rustix::time::clock_gettime(ClockId::ProcessCPUTime)).0)
+        cpu()
     }
 }
 
+/// Processor time of all threads since the process began.
+pub fn cpu() -> Duration {
+    Duration::from_nanos(to_mono(rustix::time::clock_gettime(ClockId::ProcessCPUTime)).0)
+}
+
 /// The `index`th number in a one-line file.
-fn number(file: &File, index: usize) -> Option<u64> {
-    let mut text = [0u8; 128];
-    let n = file.read_at(&mut text, 0).ok()?;
-    std::str::from_utf8(text.get(..n)?).ok()?.split_whitespace().nth(index)?.parse().ok()
+pub(crate) fn number(file: &File, index: usize) -> Option<u64> {
+    text(file, &mut [0u8; 128])?.split_whitespace().nth(index)?.parse().ok()
+}
+
+/// The beginning of a file, read anew.
+pub(crate) fn text<'a>(file: &File, bytes: &'a mut [u8]) -> Option<&'a str> {
+    let n = file.read_at(bytes, 0).ok()?;
+    std::str::from_utf8(bytes.get(..n)?).ok()
 }
 
 /// Latencies of the current interval, in a histogram of constant size: 32 steps per doubling, so that a percentile is off by

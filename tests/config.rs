@@ -136,6 +136,8 @@ fn wrong_values_are_named_with_file_line_and_key() {
     for (text, wanted) in [
         ("[run]\nthreads = 0".to_owned(), &["porch.toml: line 2", "run.threads", "1..=64", "found 0"][..]),
         ("[run]\nthreads = \"all\"".into(), &["porch.toml: line 2", "run.threads", "\"auto\""]),
+        ("[run]\nmax_cpu = 0".into(), &["porch.toml: line 2", "run.max_cpu", "0.05..=64", "found 0"]),
+        ("[run]\nmax_cpu = \"half\"".into(), &["porch.toml: line 2", "run.max_cpu", "cores", "half"]),
         ("[run]\nspeed = 3".into(), &["porch.toml: line 2", "speed", "threads"]),
         ("[rnu]\nthreads = 1".into(), &["porch.toml: line 1", "rnu"]),
         ("[objects]\nscore = 0.5\nscore = 0.6".into(), &["porch.toml: line 3", "score"]),

@@ -1,6 +1,7 @@
 //! One integration binary: everything here runs the real program from outside.
 
 mod bench;
+mod board;
 mod camera;
 mod cards;
 mod cli;
@@ -10,6 +11,7 @@ mod detect;
 mod eval;
 mod events;
 mod faces;
+mod fleet;
 mod flow;
 mod formats;
 mod house;

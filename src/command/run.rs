@@ -28,6 +28,7 @@ use crate::face::vault::Piece;
 use crate::face::vote;
 use crate::flow::Ledger;
 use crate::frame::{CameraId, PixelFormat};
+use crate::governor::Governor;
 use crate::labels::{Labels, PERSON};
 use crate::model::ModelError;
 use crate::model::card::{self, Card, Task};
@@ -195,6 +196,7 @@ struct Loaded {
     known: Option<Known>,
     threads: usize,
     meter: Meter,
+    governor: Governor,
     found: Vec<Found>,
     /// Where a camera is looked for when none is named.
     nodes: Vec<PathBuf>,
@@ -218,6 +220,7 @@ struct Ready {
     models: Vec<HelloModel>,
     labels: Labels,
     meter: Meter,
+    governor: Governor,
     found: Vec<Found>,
     /// Where a camera is looked for when none is named.
     nodes: Vec<PathBuf>,
@@ -234,8 +237,21 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
     let confined = Opened::new(loaded, wanted).confine().map_err(seal_failure)?;
     let (sealed, ready) = confined.warm(warm)?.seal().map_err(seal_failure)?;
 
-    let Ready { config, objects, object_score, faces, identity, persons, models, labels, meter, found, nodes, boot } =
-        ready;
+    let Ready {
+        config,
+        objects,
+        object_score,
+        faces,
+        identity,
+        persons,
+        models,
+        labels,
+        meter,
+        governor,
+        found,
+        nodes,
+        boot,
+    } = ready;
     let person_class = labels.id(PERSON);
     let (cameras, hello_cameras) = open_all(&config, &labels, (found, &nodes), desk, &stop)?;
     if stop.load(Ordering::Acquire) && cameras.is_empty() {
@@ -271,6 +287,7 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
         faces,
         identity,
         news,
+        governor,
         person_class,
         every_frame: config.run.attention == crate::config::Attention::EveryFrame,
         stats_every: Duration::from_secs(config.output.stats_every_s.into()),
@@ -351,7 +368,9 @@ fn load(args: &RunArgs) -> Result<Loaded, Failure> {
     let boot = if replayed && after_death().is_none() { boot_of_replay(&config) } else { random_boot() };
     let threads = config.run.thread_count();
     let nodes = if config.cameras.is_empty() { camera::nodes() } else { Vec::new() };
-    Ok(Loaded { config, runtime, objects, faces, known, threads, meter: Meter::open(), found, nodes, boot })
+    let governor = Governor::open(config.run.max_cpu, &config.run.sysfs);
+    let meter = Meter::below(&config.run.sysfs, governor.hot());
+    Ok(Loaded { config, runtime, objects, faces, known, threads, meter, governor, found, nodes, boot })
 }
 
 /// What is not there now may be plugged in later, if its name is one that devices have.
@@ -381,7 +400,7 @@ fn arrangement(threads: usize, cameras: usize) -> (usize, usize) {
 
 /// Sessions from memory, each run once.
 fn warm(loaded: Loaded) -> Result<Ready, Failure> {
-    let Loaded { config, runtime, objects, faces, known, threads, meter, found, nodes, boot } = loaded;
+    let Loaded { config, runtime, objects, faces, known, threads, meter, governor, found, nodes, boot } = loaded;
     let mut labels = Labels::default();
     let mut models = Vec::new();
     let mut detectors = |(card, weights): (Card, Vec<u8>), count, threads| {
@@ -420,7 +439,21 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
         }
     };
     crate::seal::give_memory_back();
-    Ok(Ready { config, objects, object_score, faces, identity, persons, models, labels, meter, found, nodes, boot })
+    Ok(Ready {
+        config,
+        objects,
+        object_score,
+        faces,
+        identity,
+        persons,
+        models,
+        labels,
+        meter,
+        governor,
+        found,
+        nodes,
+        boot,
+    })
 }
 
 /// SIGINT and SIGTERM end the run in order. Not a second one at once: whoever signals a whole control group reaches this process and

@@ -86,6 +86,8 @@ words! {
         Undecodable = "undecodable",
         /// The stream breaks its own format; what was read counts.
         StreamBroken = "stream_broken",
+        /// The board is hot: fewer frames are looked at, so that it need not slow itself down.
+        Hot = "hot",
     }
 }
 

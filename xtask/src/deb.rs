@@ -241,7 +241,8 @@ fn generated(
     write(
         &put("usr/share/doc/porchlight/changelog")?,
         &format!(
-            "porchlight ({version}) unstable; urgency=medium\n\n  * See CHANGELOG.md of the sources.\n\n -- {MAINTAINER}  {date}\n"
+            "porchlight ({version}) unstable; urgency=medium\n\n  * See CHANGELOG.md of the sources.\n\n -- {}  {date}\n",
+            maintainer()
         ),
     )?;
     let mit = read(&crate::root().join("LICENSE-MIT"))?;
@@ -262,11 +263,18 @@ fn generated(
     write(&put("DEBIAN/control")?, &control(&version, asked.arch, size))
 }
 
-const MAINTAINER: &str = "The porchlight developers <porchlight@packages.debian.org>";
+/// Who answers for the package: whoever makes it, as Debian's tools have it (`DEBFULLNAME`, `DEBEMAIL`). Nobody has a mailbox for it
+/// otherwise, and the domain that is reserved for saying so says so.
+fn maintainer() -> String {
+    let told = |name| std::env::var(name).ok().filter(|v| !v.is_empty() && !v.contains(['<', '>', '\n']));
+    let name = told("DEBFULLNAME").unwrap_or_else(|| "The porchlight developers".to_owned());
+    let mail = told("DEBEMAIL").unwrap_or_else(|| "nobody@porchlight.invalid".to_owned());
+    format!("{name} <{mail}>")
+}
 
 fn control(version: &str, arch: &str, kilobytes: u64) -> String {
     format!(
-        "Package: porchlight\nVersion: {version}\nArchitecture: {arch}\nMaintainer: {MAINTAINER}\n\
+        "Package: porchlight\nVersion: {version}\nArchitecture: {arch}\nMaintainer: {}\n\
          Installed-Size: {kilobytes}\nSection: video\nPriority: optional\n\
          Depends: libc6 (>= 2.36), libgcc-s1 (>= 4.2), libstdc++6 (>= 11), python3:any, systemd | systemd-standalone-sysusers\n\
          Suggests: jq, curl\n\
@@ -274,7 +282,8 @@ fn control(version: &str, arch: &str, kilobytes: u64) -> String {
          Reads frames from V4L2 cameras, recognises objects and faces on this\n \
          machine, and writes typed events, one JSON line at a time. The process\n \
          that sees pixels is sealed by the kernel: it can neither send nor store\n \
-         them.\n"
+         them.\n",
+        maintainer()
     )
 }
 

@@ -9,10 +9,12 @@
 mod cross;
 mod deb;
 mod fail;
+mod guard;
 mod proc;
 mod python;
 mod samples;
 mod setup;
+mod soak;
 mod supply;
 mod vm;
 mod work;
@@ -61,6 +63,12 @@ const CHORES: &[Chore] = &[
         run: vm::run,
     },
     Chore {
+        name: "soak",
+        args: "[--minutes N] [--host|--bed] [--release] [--report]",
+        help: "what happens to a box in months, in minutes: faults of all kinds, laws checked all the time",
+        run: soak::run,
+    },
+    Chore {
         name: "cross",
         args: "[--build]",
         help: "the aarch64 release from Debian's packages, run under qemu-user and compared with this machine",
@@ -77,6 +85,24 @@ const CHORES: &[Chore] = &[
         args: "[--arch x86_64|aarch64]",
         help: "the bill of materials (CycloneDX) into target/sbom/; fails on a licence that nobody has allowed",
         run: supply::run,
+    },
+    Chore {
+        name: "fuzz",
+        args: "[--minutes N]",
+        help: "the fuzz bodies on stable; with minutes also the targets, where cargo-fuzz and nightly are",
+        run: guard::fuzz,
+    },
+    Chore {
+        name: "reproduce",
+        args: "[--dev]",
+        help: "the release from two clean folders: the same bytes (slow: two release builds)",
+        run: guard::reproduce,
+    },
+    Chore {
+        name: "fleet",
+        args: "[--boxes N] [--seconds S]",
+        help: "many boxes, a real broker, a database: what is lost, how long it takes",
+        run: guard::fleet,
     },
     Chore {
         name: "samples",

@@ -10,7 +10,7 @@
 
 mod archive;
 mod bed;
-mod record;
+pub(crate) mod record;
 mod scenarios;
 
 use std::fs;
@@ -29,17 +29,21 @@ use scenarios::{SCENARIOS, Scenario};
 /// Kernel modules that the scripts load, with all they depend on.
 const MODULES: [&str; 5] = ["vivid", "v4l2loopback", "dummy_hcd", "gadgetfs", "uvcvideo"];
 /// Files of the checkout that the scripts use, and where the guest has them.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("xtask/vm/init", "init"),
     ("xtask/vm/bed.sh", "lib/bed.sh"),
     ("samples/cat.jpg", "samples/cat.jpg"),
     // What `porchlight check` compares a model with.
     ("samples/people.jpg", "samples/people.jpg"),
+    // A face, for the scenario in which somebody must be seen.
+    ("samples/astronaut.jpg", "samples/astronaut.jpg"),
 ];
 /// The picture that is fed in raw: as what, and how large.
 const RAW: (&str, &str) = ("samples/cat.yuyv", "320x240");
 /// The guest's memory, megabytes.
 const MEMORY: &str = "1536";
+/// How long the scenario `soak` lasts when nobody says.
+const SOAK_MINUTES: u32 = 3;
 /// Seconds for the machine to come up, beside the patience of its scenarios.
 const BOOT_PATIENCE: u64 = 90;
 
@@ -52,10 +56,12 @@ struct Asked {
     dev: bool,
     /// A machine that cannot run them fails.
     must: bool,
+    /// How long the scenario `soak` lasts.
+    minutes: u32,
 }
 
 fn understand(args: &[String]) -> Result<Option<Asked>> {
-    let mut asked = Asked { scenarios: Vec::new(), keep: false, dev: false, must: false };
+    let mut asked = Asked { scenarios: Vec::new(), keep: false, dev: false, must: false, minutes: SOAK_MINUTES };
     let mut short = false;
     for arg in args {
         match arg.as_str() {
@@ -98,6 +104,30 @@ pub(crate) fn run(args: &[String]) -> Result {
         }
         return Ok(());
     }
+    let folder = target().join("vm");
+    let (entries, ended) = boot(&asked, &folder)?;
+    let failed = judge(&asked, &entries, &ended);
+    let passed = asked.scenarios.len() - failed;
+    say(format_args!("vm: {passed} passed, {failed} failed, 0 skipped"));
+    if failed == 0 {
+        return Ok(());
+    }
+    let (record, serial) = (folder.join("record.txt"), folder.join("serial.txt"));
+    Err(Failure::new(format!("vm: look into {} and {}", record.display(), serial.display())))
+}
+
+/// The scenario `soak`, for so long: its record, unjudged.
+pub(crate) fn soak(minutes: u32, release: bool) -> Result<Record> {
+    let scenarios = SCENARIOS.iter().filter(|s| s.name == "soak").collect();
+    let asked = Asked { scenarios, keep: false, dev: !release, must: true, minutes };
+    bed::possible().map_err(|reason| Failure::new(format!("soak: no cameras: {reason}; --host goes without")))?;
+    let (entries, ended) = boot(&asked, &target().join("soak"))?;
+    ended.map_err(|reason| Failure::new(format!("soak: cameras: {reason}")))?;
+    Ok(Record(entries))
+}
+
+/// One life of the machine: what it wrote down, and how it ended.
+fn boot(asked: &Asked, folder: &Path) -> Result<(Vec<record::Entry>, std::result::Result<(), String>)> {
     bed::compiler()?;
     setup::ensure(std::env::consts::ARCH)?;
     let bed = Bed::ensure()?;
@@ -108,28 +138,28 @@ pub(crate) fn run(args: &[String]) -> Result {
     // built twice.
     let program: &[&str] = if asked.dev { &["--bin", "porchlight"] } else { &[] };
     proc::cargo(&[&["build", "--example", "frames"], program].concat(), &[])?;
-    let folder = target().join("vm");
-    fs::create_dir_all(&folder).map_err(io(&folder))?;
+    fs::create_dir_all(folder).map_err(io(folder))?;
     let system = folder.join("system.cpio");
-    pack(&bed, &asked, &folder)?.write(&system).map_err(io(&system))?;
+    pack(&bed, asked, folder)?.write(&system).map_err(io(&system))?;
 
     let (record, serial) = (folder.join("record.txt"), folder.join("serial.txt"));
     for file in [&record, &serial] {
         fs::write(file, "").map_err(io(file))?;
     }
     let machine = start(&bed, &system, &record, &serial)?;
-    let ended = watch(machine, &asked, &record);
+    let ended = watch(machine, asked, &record);
     let text = String::from_utf8_lossy(&fs::read(&record).map_err(io(&record))?).into_owned();
-    let failed = judge(&asked, &record::read(&text), &ended);
-    let passed = asked.scenarios.len() - failed;
-    say(format_args!("vm: {passed} passed, {failed} failed, 0 skipped"));
-    if failed == 0 {
-        if !asked.keep {
-            fs::remove_file(&system).map_err(io(&system))?;
-        }
-        return Ok(());
+    if !asked.keep {
+        fs::remove_file(&system).map_err(io(&system))?;
     }
-    Err(Failure::new(format!("vm: look into {} and {}", record.display(), serial.display())))
+    Ok((record::read(&text), ended))
+}
+
+impl Asked {
+    /// Seconds after which a scenario's script is killed.
+    fn patience(&self, scenario: &Scenario) -> u32 {
+        if scenario.name == "soak" { self.minutes * 60 + scenario.patience } else { scenario.patience }
+    }
 }
 
 /// The guest's files.
@@ -157,8 +187,10 @@ fn pack(bed: &Bed, asked: &Asked, folder: &Path) -> Result<Archive> {
     archive.add("scenarios/order", order.join("\n").into_bytes());
     for scenario in &asked.scenarios {
         archive.add(&format!("scenarios/{}.sh", scenario.name), scenario.script.as_bytes().to_vec());
-        archive.add(&format!("scenarios/{}.patience", scenario.name), scenario.patience.to_string().into_bytes());
+        archive
+            .add(&format!("scenarios/{}.patience", scenario.name), asked.patience(scenario).to_string().into_bytes());
     }
+    archive.add("etc/minutes", asked.minutes.to_string().into_bytes());
 
     let runtime = tools().join(format!("onnxruntime-{}/libonnxruntime.so", std::env::consts::ARCH));
     archive.add("lib/libonnxruntime.so", read(&runtime)?);
@@ -223,7 +255,7 @@ fn start(bed: &Bed, system: &Path, record: &Path, serial: &Path) -> Result<Child
 /// Waits for the machine, tells what it does, and ends it when it takes too long. Says how it ended.
 fn watch(mut machine: Child, asked: &Asked, record: &Path) -> std::result::Result<(), String> {
     let began = Instant::now();
-    let patience = asked.scenarios.iter().map(|s| u64::from(s.patience)).sum::<u64>() + BOOT_PATIENCE;
+    let patience = asked.scenarios.iter().map(|s| u64::from(asked.patience(s))).sum::<u64>() + BOOT_PATIENCE;
     let mut told = 0;
     loop {
         let text = fs::read(record).unwrap_or_default();
@@ -306,7 +338,13 @@ mod tests {
 
     #[test]
     fn a_scenario_that_never_ran_has_failed() {
-        let asked = Asked { scenarios: SCENARIOS.iter().collect(), keep: false, dev: false, must: false };
+        let asked = Asked {
+            scenarios: SCENARIOS.iter().collect(),
+            keep: false,
+            dev: false,
+            must: false,
+            minutes: SOAK_MINUTES,
+        };
         assert_eq!(judge(&asked, &[], &Ok(())), SCENARIOS.len());
     }
 }

@@ -170,6 +170,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         script: concat!("CYCLES=100\n", script!("storm")),
         judge: |record| storm(record, 100),
     },
+    Scenario {
+        name: "soak",
+        about: "the cameras' half of `cargo xtask soak`: plugs, drivers, silence, clocks, memory, killed eyes",
+        short: false,
+        // Beside the minutes that were asked for.
+        patience: 240,
+        script: script!("soak"),
+        judge: crate::soak::judge_bed,
+    },
 ];
 
 /// The contract's two seconds, for offline after an unplug and for frames after a replug.
