@@ -1,0 +1,140 @@
+//! What still cameras cost: processor time and wake-ups of the whole program, sealed, in real time.
+//!
+//! `cargo bench --bench idle [-- SECONDS]`. A 1280x720 scene in which only the sensor's noise changes, 30 frames a second, as MJPEG from
+//! one, two, four and eight cameras, and as raw 4:2:0 from one. Each figure is the difference of a long and a short run, so that the
+//! start is not in it.
+#![allow(clippy::print_stdout)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const SIZE: (u32, u32) = (1280, 720);
+const FPS: usize = 30;
+/// Pictures of the same scene; they are repeated.
+const PICTURES: usize = 30;
+
+fn main() {
+    // `cargo test --benches` only wants to know that this builds.
+    if std::env::args().any(|a| a == "--test") {
+        return;
+    }
+    let seconds: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(16);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    println!("1280x720, 30 frames a second, {seconds} s");
+    println!("cameras  format  % of a core  a camera  wake-ups/s");
+    for (cameras, format) in [(1, "mjpg"), (2, "mjpg"), (4, "mjpg"), (8, "mjpg"), (1, "i420")] {
+        let clips = [seconds / 4, seconds / 4 + seconds].map(|length| {
+            let path = dir.path().join(format!("{format}-{length}"));
+            let path = path.with_extension(if format == "mjpg" { "mjpeg" } else { "y4m" });
+            if !path.exists() {
+                clip(&path, format, length);
+            }
+            path
+        });
+        let [short, long] = clips.map(|clip| Cost::of(&clip, cameras));
+        let share = 100.0 * (long.cpu - short.cpu).as_secs_f64() / seconds as f64;
+        let wakes = (long.wakes.saturating_sub(short.wakes)) as f64 / seconds as f64;
+        println!("{cameras:>7}  {format:>6}  {share:>11.2}  {:>8.2}  {wakes:>10.0}", share / cameras as f64);
+    }
+}
+
+/// Edges, gradients and two grey levels of noise.
+fn picture(seed: u32) -> Vec<u8> {
+    let mut noise = seed.wrapping_mul(2_654_435_761) | 1;
+    let mut rgb = Vec::with_capacity((SIZE.0 * SIZE.1 * 3) as usize);
+    for y in 0..SIZE.1 {
+        for x in 0..SIZE.0 {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let shade = (x * 180 / SIZE.0) as u8 / 2 + ((x / 80 + y / 60) % 2) as u8 * 60 + (noise >> 30) as u8;
+            rgb.extend([shade, shade + 10, (y * 200 / SIZE.1) as u8 + (noise >> 31) as u8]);
+        }
+    }
+    rgb
+}
+
+fn clip(path: &Path, format: &str, seconds: usize) {
+    let pictures: Vec<Vec<u8>> = (0..PICTURES as u32)
+        .map(|seed| {
+            let rgb = picture(seed);
+            if format == "mjpg" {
+                let mut jpeg = Vec::new();
+                let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 80);
+                image::ImageEncoder::write_image(encoder, &rgb, SIZE.0, SIZE.1, image::ExtendedColorType::Rgb8)
+                    .expect("encodes");
+                jpeg
+            } else {
+                let luma = rgb.chunks_exact(3).map(|p| p[1]);
+                let chroma = std::iter::repeat_n(128, (SIZE.0 * SIZE.1 / 2) as usize);
+                b"FRAME\n".iter().copied().chain(luma).chain(chroma).collect()
+            }
+        })
+        .collect();
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("disk space for the clip"));
+    if format != "mjpg" {
+        writeln!(file, "YUV4MPEG2 W{} H{} F{FPS}:1 Ip C420jpeg", SIZE.0, SIZE.1).expect("disk space");
+    }
+    for i in 0..seconds * FPS {
+        file.write_all(&pictures[i % PICTURES]).expect("disk space for the clip");
+    }
+    file.flush().expect("disk space for the clip");
+}
+
+/// Of all three processes, from start to end.
+struct Cost {
+    cpu: Duration,
+    /// Times that a thread went to sleep of its own accord, and so was woken.
+    wakes: u64,
+}
+
+impl Cost {
+    fn of(clip: &Path, cameras: usize) -> Self {
+        let before = children_cpu();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_porchlight"));
+        command.args(["run", "--pace", "realtime", "--fps", &FPS.to_string()]);
+        for _ in 0..cameras {
+            command.arg("--source").arg(clip);
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let pid = child.id();
+        let mut wakes = 0;
+        std::thread::scope(|scope| {
+            let out = child.stdout.take().expect("piped");
+            let reader = scope.spawn(move || BufReader::new(out).lines().map_while(Result::ok).count());
+            // Threads take their counts along when they end: the greatest sum seen is the last before the end.
+            while !reader.is_finished() {
+                wakes = wakes.max(family(pid).into_iter().map(voluntary).sum());
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        assert!(child.wait().expect("waited").success());
+        Self { cpu: children_cpu().saturating_sub(before), wakes }
+    }
+}
+
+/// Processor time of the children that were waited for, and theirs.
+fn children_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = after_name.split_whitespace().skip(13).take(2).filter_map(|v| v.parse::<u64>().ok()).sum();
+    // The kernel counts for programs in hundredths of a second, whatever its own clock.
+    Duration::from_millis(ticks * 10)
+}
+
+/// A process and its children.
+fn family(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|p| p.parse().ok());
+    std::iter::once(pid).chain(children.flat_map(family)).collect()
+}
+
+fn voluntary(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| {
+            let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+            status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse::<u64>().ok()
+        })
+        .sum()
+}
