@@ -141,6 +141,12 @@ const CHORES: &[Chore] = &[
         run: samples::zoo,
     },
     Chore {
+        name: "oracle-zoo",
+        args: "WEIGHTS PICTURES [NAME...]",
+        help: "compare `porchlight detect` with independent decoders of the zoo's detectors on a folder of pictures",
+        run: samples::oracle_zoo,
+    },
+    Chore {
         name: "oracle-eval",
         args: "[--check] [--coco TRUTH RESULTS REPORT]",
         help: "make tests/eval/*.json with pycocotools and TrackEval; --check: say whether the committed ones are those",

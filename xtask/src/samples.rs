@@ -116,3 +116,14 @@ pub(crate) fn wider_truth(args: &[String]) -> Result {
     }
     script("wider_truth.py", args)
 }
+
+/// The zoo's detectors against the decoders of `zoo.py`, on a folder of pictures.
+pub(crate) fn oracle_zoo(args: &[String]) -> Result {
+    if args.len() < 2 {
+        return Err(Failure::usage("oracle-zoo: wanted the folder of the weights and one of pictures"));
+    }
+    setup::ensure(std::env::consts::ARCH)?;
+    crate::work::build_release()?;
+    let binary = crate::work::release_binary().to_string_lossy().into_owned();
+    script("oracle_zoo.py", &[&[binary], args].concat())
+}
