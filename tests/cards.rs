@@ -55,7 +55,7 @@ fn the_default_models_keep_their_word() {
     let output = porchlight().args(["models", "check"]).output().expect("starts");
     // Of the others only the cards are here, unless somebody pulled their weights.
     let printed = stdout(&output);
-    for name in ["sface", "ssdlite-mobilenet-v2", "yunet"] {
+    for name in ["sface", "ssdlite-mobilenet-v2", "ssdlite-mobilenet-v2-int8", "yunet"] {
         assert!(printed.contains(&format!("{name} ok\n")), "{printed}{}", stderr(&output));
     }
     assert!(

@@ -174,6 +174,67 @@ fn regions_find_no_less_than_the_whole_picture() {
     assert!(report["stats"]["AP50"].as_f64().is_some_and(|ap| ap > 0.5), "{report}");
 }
 
+/// The whole set of 64 pictures where the project's data is; else nothing. What the int8 model may cost: a point of AP.
+#[test]
+fn the_int8_model_stays_within_a_point_of_the_default_one() {
+    let data = std::env::var_os("PORCHLIGHT_COCO")
+        .map_or_else(|| root().join("../shared/eval/coco_val64"), std::path::PathBuf::from);
+    if !data.is_dir() {
+        return;
+    }
+    let ap = |model: &str| {
+        let (truth, images) = (data.join("instances_val64.json"), data.join("images"));
+        let done = run(&[
+            "eval",
+            "coco",
+            &truth.to_string_lossy(),
+            "--images",
+            &images.to_string_lossy(),
+            "--model",
+            model,
+            "--json",
+        ]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+        (report["stats"]["AP"].as_f64().expect("a number"), report["stats"]["AP50"].as_f64().expect("a number"))
+    };
+    let (floats, bytes) = (ap("ssdlite-mobilenet-v2"), ap("ssdlite-mobilenet-v2-int8"));
+    assert!(bytes.0 > floats.0 - 0.01 && bytes.1 > floats.1 - 0.02, "int8 {bytes:?}, fp32 {floats:?}");
+}
+
+/// On every machine: what the default model is sure of in the samples, the int8 one finds too, and nothing else.
+#[test]
+fn the_int8_model_agrees_with_the_default_one() {
+    let found = |model: &str| {
+        let mut list = Vec::new();
+        for name in ["people.jpg", "cat.jpg", "hopper.jpg", "astronaut.jpg"] {
+            let done = run(&["detect", "--model", model, &format!("samples/{name}")]);
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+            let said: Value = serde_json::from_str(&done.stdout).expect("JSON");
+            for d in said["detections"].as_array().expect("a list") {
+                let numbers: Vec<f64> =
+                    d["box"].as_array().expect("four numbers").iter().filter_map(Value::as_f64).collect();
+                list.push((name, d["label"].clone(), numbers, d["score"].as_f64().expect("a score")));
+            }
+        }
+        list
+    };
+    let (floats, bytes) = (found("ssdlite-mobilenet-v2"), found("ssdlite-mobilenet-v2-int8"));
+    assert!(floats.len() >= 4, "{floats:?}");
+    for (sure, other) in [(&floats, &bytes), (&bytes, &floats)] {
+        for (picture, class, place, score) in sure.iter().filter(|d| d.3 >= 0.65) {
+            let near = other.iter().any(|(p, c, at, s)| {
+                let size = place[2].max(place[3]);
+                p == picture
+                    && c == class
+                    && (s - score).abs() < 0.12
+                    && place.iter().zip(at).all(|(a, b)| (a - b).abs() < 0.06 * size)
+            });
+            assert!(near, "{picture}: {class} {place:?} {score} has no like in {other:?}");
+        }
+    }
+}
+
 #[test]
 fn accuracy_is_plotted_against_what_bench_measured() {
     let folder = tempfile::tempdir().expect("a folder");

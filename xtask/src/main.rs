@@ -117,6 +117,12 @@ const CHORES: &[Chore] = &[
         run: samples::goldens,
     },
     Chore {
+        name: "quantise",
+        args: "[--check]",
+        help: "make the int8 object model out of the default one with samples/; --check: say whether the committed one is that",
+        run: samples::quantise,
+    },
+    Chore {
         name: "strangers",
         args: "DATA [PERSONS]",
         help: "clips of strangers against a gallery of others: nobody may be named",

@@ -1,4 +1,4 @@
-//! `cargo xtask samples`, `goldens`, `zoo` and the oracles: the Python scripts beside this crate, started with what they need.
+//! `cargo xtask samples`, `goldens`, `quantise`, `zoo` and the oracles: the Python scripts beside this crate, started with what they need.
 
 use crate::fail::{Failure, Result};
 use crate::proc::Program;
@@ -52,6 +52,25 @@ pub(crate) fn compose(args: &[String]) -> Result {
 /// Prints what the default models must answer for `samples/`.
 pub(crate) fn goldens(args: &[String]) -> Result {
     script("goldens.py", args)
+}
+
+/// The model that is quantised, what comes of it, and what it is shown on the way: no picture that accuracy is measured on.
+const FLOATS: &str = "models/ssdlite-mobilenet-v2/ssdlite_mobilenet_v2_coco_300_w16.onnx";
+const BYTES: &str = "models/ssdlite-mobilenet-v2-int8/ssdlite_mobilenet_v2_coco_300_int8.onnx";
+const SHOWN: [&str; 5] =
+    ["samples/astronaut.jpg", "samples/people.jpg", "samples/cat.jpg", "samples/hopper.jpg", "samples/porch.mjpeg"];
+
+/// Makes the int8 model, in some minutes, or compares what would be made with the committed one.
+pub(crate) fn quantise(args: &[String]) -> Result {
+    let (out, more) = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => (BYTES.to_owned(), vec![]),
+        ["--check"] => {
+            let out = crate::target().join("quantised.onnx").to_string_lossy().into_owned();
+            (out, vec!["--against".to_owned(), BYTES.to_owned()])
+        }
+        _ => return Err(Failure::usage(format!("quantise takes [--check], not `{}`", args.join(" ")))),
+    };
+    script("quantise.py", &[vec![FLOATS.to_owned(), out], SHOWN.map(str::to_owned).to_vec(), more].concat())
 }
 
 /// Compares `porchlight detect` with strangers on a folder of pictures; `samples/` unless another one is named.
@@ -126,4 +145,17 @@ pub(crate) fn oracle_zoo(args: &[String]) -> Result {
     crate::work::build_release()?;
     let binary = crate::work::release_binary().to_string_lossy().into_owned();
     script("oracle_zoo.py", &[&[binary], args].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantise_refuses_what_it_does_not_know_and_its_files_are_there() {
+        assert_eq!(quantise(&["--fast".into()]).unwrap_err().code, crate::fail::USAGE);
+        for file in SHOWN.iter().chain([&FLOATS, &BYTES]) {
+            assert!(crate::root().join(file).is_file(), "{file}");
+        }
+    }
 }
