@@ -151,6 +151,10 @@ const MAX_COMPLAINT: usize = 1024;
 /// An eye that writes nothing gives a sign of life every second. One that gives none for so long hangs.
 const HUNG: Duration = Duration::from_secs(10);
 
+/// A turn takes no longer than the longest wait. Where the next one comes so late, this process did not run: it was stopped, frozen or had
+/// no processor, and so, most likely, was the eye.
+const ASLEEP: Duration = Duration::from_secs(2);
+
 /// Longest wait.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -183,7 +187,7 @@ pub(super) fn keep(post: Post) -> Ending {
         written: 0,
         ended: false,
     };
-    let mut desk = Desk { socket: Some(socket), last_sign: None };
+    let mut desk = Desk { socket: Some(socket), last_sign: None, last_turn: now };
     let ending = loop {
         match turn(&mut desk, &mut lines, &mut complaints, &mut holdings) {
             Ok(None) => {}
@@ -212,6 +216,7 @@ struct Desk {
     socket: Option<OwnedFd>,
     /// `None` until its first sign: loading models, and waiting for the first byte of a stream, take as long as they take.
     last_sign: Option<Instant>,
+    last_turn: Instant,
 }
 
 /// Waits once and does what there is to do.
@@ -252,6 +257,7 @@ fn turn(
         Err(_) => return Err(Ending::Broken),
     }
     let [stdout, events, words, questions] = polled.map(|p| p.revents());
+    desk.wake();
     if stdout.intersects(PollFlags::ERR | PollFlags::NVAL) || (stdout.intersects(PollFlags::HUP) && !may_write) {
         return Ok(Some(Ending::Complete));
     }
@@ -288,6 +294,14 @@ impl Desk {
             Attended::Closed => self.socket = None,
         }
         Ok(())
+    }
+
+    /// Called once a turn: whoever was asleep has heard nobody, and knows nothing against the eye.
+    fn wake(&mut self) {
+        if self.last_turn.elapsed() > ASLEEP {
+            self.last_sign = self.last_sign.map(|_| Instant::now());
+        }
+        self.last_turn = Instant::now();
     }
 
     /// Whether the eye hangs, asked when it has said nothing. While a line of it waits for whoever reads, or for its bound, it
@@ -600,7 +614,7 @@ mod tests {
     fn who_is_silent_without_a_reason_hangs() {
         let long_ago = Instant::now().checked_sub(HUNG * 2);
         let socket = || Some(rustix::pipe::pipe().unwrap().0);
-        let silent = || Desk { socket: socket(), last_sign: long_ago };
+        let silent = || Desk { socket: socket(), last_sign: long_ago, last_turn: Instant::now() };
         assert!(silent().hung(&lines()));
         assert!(!Desk { last_sign: None, ..silent() }.hung(&lines()), "it is still loading");
         assert!(!Desk { last_sign: Some(Instant::now()), ..silent() }.hung(&lines()));
@@ -609,5 +623,14 @@ mod tests {
         let mut waiting = silent();
         assert!(!waiting.hung(&Lines { out: vec![b'x'], ..lines() }), "its line waits for the reader");
         assert!(!waiting.hung(&lines()), "and then it gets its time again");
+        let mut awake = silent();
+        awake.wake();
+        assert!(awake.hung(&lines()));
+        let mut asleep = Desk { last_turn: long_ago.unwrap(), ..silent() };
+        asleep.wake();
+        assert!(!asleep.hung(&lines()), "we did not run ourselves");
+        asleep.last_sign = long_ago;
+        asleep.wake();
+        assert!(asleep.hung(&lines()), "but now we do");
     }
 }

@@ -199,7 +199,7 @@ fn modes(folder: &Path) -> Result {
 }
 
 /// The package's version: that of Cargo.toml.
-fn version() -> Result<String> {
+pub(crate) fn version() -> Result<String> {
     let text = read(&crate::root().join("Cargo.toml"))?;
     let found = text.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"').map(str::to_owned));
     found.ok_or_else(|| Failure::new("Cargo.toml: no version of the package"))

@@ -73,7 +73,8 @@ impl Half {
         }
         page.push_str("\n| what was done | times | slowest recovery, s | allowed, s |\n|---|---|---|---|\n");
         for (what, Recovery { times, worst, bound }) in &self.recoveries {
-            _ = writeln!(page, "| {what} | {times} | {worst:.1} | {bound:.0} |");
+            let worst = if worst.is_finite() { format!("{worst:.1}") } else { "never".to_owned() };
+            _ = writeln!(page, "| {what} | {times} | {worst} | {bound:.0} |");
         }
         for (what, times) in &self.episodes {
             _ = writeln!(page, "| {what} | {times} | | |");
@@ -193,7 +194,7 @@ fn write_report(name: &str, page: &str, release: bool) -> Result {
     let path = crate::root().join("docs/reliability.md");
     let text = fs::read_to_string(&path).map_err(io(&path))?;
     let build = if release { "release" } else { "development" };
-    let page = format!("{page}\nProgram: the {build} build of version {}.\n", env!("CARGO_PKG_VERSION"));
+    let page = format!("{page}\nProgram: the {build} build of version {}.\n", crate::deb::version()?);
     let text = replaced(&text, name, &page)
         .ok_or_else(|| Failure::new(format!("{}: no marks of the section '{name}'", path.display())))?;
     fs::write(&path, text).map_err(io(&path))
