@@ -214,7 +214,7 @@ fn bucket(bound: Bound, now: Instant) -> Bucket {
 /// The eye's line, and when it was last heard on it.
 struct Desk {
     socket: Option<OwnedFd>,
-    /// `None` until its first sign: loading models, and waiting for the first byte of a stream, take as long as they take.
+    /// `None` until its first line: loading models, and waiting for the first byte of a stream, take as long as they take.
     last_sign: Option<Instant>,
     last_turn: Instant,
 }
@@ -267,6 +267,8 @@ fn turn(
     let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
     if !waiting && !lines.ended && events.intersects(readable) {
         lines.read()?;
+        // Who has begun to speak has a writer, which gives signs: from here on silence counts.
+        desk.last_sign.get_or_insert_with(Instant::now);
     }
     if complaints.from.is_some() && words.intersects(readable) {
         complaints.read();
