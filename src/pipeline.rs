@@ -1,7 +1,7 @@
 //! The threads, and what flows between them. The only place that spawns any.
 //!
 //! ```text
-//! capture ==slot==> scout --1--> vision --1--> report --64--> writer --> stdout
+//! capture ==slot==> scout --1--> vision --2--> report --64--> writer --> stdout
 //! (each camera)     decode,      where to      faces,         the door
 //!                   motion       look, track   visits
 //!                                  |   ^
@@ -261,7 +261,8 @@ pub fn run<W: Write + Send>(
     let (task_to, tasks) = bounded::<Task>(room);
     let (look_to, looks) = bounded::<Look>(room);
     let (scouted_to, scouted) = bounded::<Scouted>(1);
-    let (seen_to, seen) = bounded::<Seen>(1);
+    // Two: while report tells one face from another, which takes as long as a frame, lookers go on.
+    let (seen_to, seen) = bounded::<Seen>(2);
     let (message_to, messages) = bounded::<Message>(64);
     let turns = Turns::new(lookers);
     let ledgers = Arc::clone(&door.ledgers);

@@ -120,6 +120,18 @@ fn landlock_is_complete(seal: &Value) -> bool {
 }
 
 /// With one thread for each model there is no thread before the seal: the first one is made under it.
+/// The allocator asked for the number of processors when the ninth thread wanted memory, and the kernel killed the eye.
+#[test]
+fn many_cameras_are_no_breach() {
+    let mut args = vec!["run", "--pace", "realtime", "--threads", "4"];
+    args.extend(["--source", "synth:320x240@30:20"].repeat(16));
+    let out = porchlight().args(&args).output().expect("runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let lines = well_formed(&String::from_utf8_lossy(&out.stdout));
+    let online = lines.iter().filter(|line| line["type"] == "camera.online").count();
+    assert_eq!(online, 16, "{lines:?}");
+}
+
 #[test]
 fn a_run_with_single_threads_is_sealed_too() {
     let done = support::run(&["run", "--source", "synth:64x48@10:3", "--threads", "1"]);

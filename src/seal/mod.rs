@@ -155,6 +155,7 @@ impl<T> Opened<T> {
     /// [`SealError`]; a kernel without Landlock is none.
     pub fn confine(self) -> Result<Confined<T>, SealError> {
         let Self { inner, wanted } = self;
+        sys::bound_pools();
         let landlock = match wanted {
             Wanted::Nothing => None,
             Wanted::Seal => {

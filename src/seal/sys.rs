@@ -50,6 +50,18 @@ pub(crate) fn close_inherited() -> io::Result<()> {
     }
 }
 
+/// Keeps the C library's allocator from asking how many processors there are, by opening a file, when a ninth thread wants memory: it
+/// asks only to reckon how many pools it may have, so it is told. Four are enough for threads that seldom allocate, and leave less
+/// memory lying idle. A no-op with another C library than glibc.
+pub(crate) fn bound_pools() {
+    #[cfg(target_env = "gnu")]
+    // Needed: no wrapper has mallopt.
+    // SAFETY: it takes two numbers and sets one of the allocator's, under the allocator's own lock.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 4);
+    }
+}
+
 /// Gives memory that was freed back to the kernel: loading a model frees about as much as it keeps, and the C library would hold
 /// on to it. A no-op with another C library than glibc.
 ///
