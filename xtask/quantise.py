@@ -1,8 +1,8 @@
 """Makes the int8 object model out of the fp32 one: QDQ form, activations u8, weights s8 per output channel in 7 bits.
 
 Seven, because processors with AVX2 and without VNNI add two u8 x s8 products in a saturating 16-bit register: 2 x 255 x 64
-fits, 2 x 255 x 127 does not, and AP falls from .3 to .03. What is done beyond rounding, each step judged by what it is worth
-(docs/performance.md):
+fits, 2 x 255 x 127 does not, and AP falls from .3 to .03. What is done beyond rounding; docs/performance.md has what all of it
+together is worth, and options leave single steps out for whoever wants to know of one:
 
 1. Constants added after a residual sum go into the bias of the convolution before it: one quantised tensor less each.
 2. Channels are scaled to fill the range that all channels of a tensor share; ReLU6 and sums of scaled channels allow that
