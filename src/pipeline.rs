@@ -183,6 +183,8 @@ impl Sheet {
 }
 
 /// Scout to vision.
+// In a box, what moved would be an allocation for every frame.
+#[allow(clippy::large_enum_variant)]
 enum Scouted {
     Frame { frame: Arc<Frame>, received: MonoNs, moved: Moved },
     Note { camera: CameraId, at: MonoNs, note: Note },
