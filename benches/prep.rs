@@ -17,7 +17,7 @@ const FRAME: (u32, u32) = (1280, 720);
 
 fn frame() -> Frame {
     let size = Size::new(FRAME.0, FRAME.1);
-    let rgb = (0..size.pixels() * 3).map(|i| (i * 2_654_435_761 >> 13) as u8).collect();
+    let rgb = (0..size.pixels() * 3).map(|i| ((i * 2_654_435_761) >> 13) as u8).collect();
     Frame::from_rgb(Stamp::default(), size, rgb).expect("its size")
 }
 
