@@ -5,7 +5,7 @@
 //! counted as displaced; a file's waits. What was granted and not used is forgotten after a second, so a quiet night pays for no storm.
 //!
 //! Boards slow themselves down when they are hot, all at once and for everybody: a Raspberry Pi's firmware at 80 degrees, others where
-//! their `passive` trip point lies. [`Heat`] acts five degrees before: it takes three tenths off what is used, and again every
+//! their `passive` trip point lies. `Heat` acts five degrees before: it takes three tenths off what is used, and again every
 //! five seconds until the board no longer heats up, and gives it back in the same steps. Files of the board are opened once, before the
 //! seal, below a root that tests choose.
 

@@ -11,7 +11,7 @@
 //! Each stage owns what it works with; nothing is shared but the slots, the queues and the ledgers. A stage ends when the one
 //! before it has dropped its sender, so the end runs from left to right; a stage that dies takes its receiver with it, so its
 //! neighbours notice. Decoding the next frame overlaps with looking at this one, faces with the objects of the next, and several
-//! regions are looked at beside each other ([`vision`]); none of it changes what is said. A replayed file gives the same events on
+//! regions are looked at beside each other (`vision`); none of it changes what is said. A replayed file gives the same events on
 //! any number of threads.
 
 use std::io::Write;

@@ -6,7 +6,7 @@
 //!   holds after hours can be compared with what it held at first.
 //! - **eyes**: a made-up camera in real time, whose eye is replaced whenever it dies. It is killed, frozen, starved of memory.
 //!
-//! Beside them short runs that must end in a certain way ([`episodes`]).
+//! Beside them short runs that must end in a certain way (`episodes`).
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,6 +1,6 @@
 //! What must be true of every stream of events, whatever happens around it; fed line by line, while the stream runs.
 //!
-//! The tests of the product read whole streams with a JSON library ([`Stream::read`] in `tests/support.rs`). This one stands beside
+//! The tests of the product read whole streams with a JSON library (`Stream::read` in `tests/support.rs`). This one stands beside
 //! streams that last for hours and are cut in the middle, so it keeps what is open and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
