@@ -299,7 +299,8 @@ fn judge(eye: ExitStatus, gatekeeper: WaitStatus, stopped: bool) -> Death {
         None if stopped => Death::Natural(Exit::Internal),
         None => Death::Unexpected(
             match eye.signal() {
-                Some(libc::SIGSYS) => "it broke its seal and the kernel killed it".into(),
+                // Also how it ends that has no memory left: what the C library does then is not allowed either.
+                Some(libc::SIGSYS) => "it broke its seal, or had no memory left, and the kernel killed it".into(),
                 Some(signal) => format!("signal {signal}"),
                 None => "an internal error".into(),
             },

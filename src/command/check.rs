@@ -194,6 +194,17 @@ fn work(_: &Stage) -> io::Result<()> {
     io::stdout().write_all(b"x")
 }
 
+/// What a stage does whose queue was long: each of several threads gives back tens of megabytes in small pieces. The C library may
+/// want to ask a file how to do that.
+fn give_back(_: &Stage) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| drop(std::hint::black_box((0..1500).map(|_| vec![1u8; 32 << 10]).collect::<Vec<_>>())));
+        }
+    });
+    io::stdout().write_all(b"x")
+}
+
 fn panic_now(stage: &Stage) -> io::Result<()> {
     assert!(stage.parent < 0, "on purpose");
     Ok(())
@@ -208,6 +219,7 @@ const ACTS: &[Act] = &[
         since_abi: 0,
         deed: work,
     },
+    Act { name: "giving much memory back", layer: Layer::Seal, wanted: Outcome::Done, since_abi: 0, deed: give_back },
     Act {
         name: "a panic",
         layer: Layer::Seal,
@@ -351,6 +363,8 @@ fn confine(layer: Layer) -> Result<(), SealError> {
     let weak = std::env::var(WEAKEN).ok().and_then(|name| WEAK.iter().find(|r| r.call == name));
     match layer {
         Layer::Seal => {
+            // As after reading weights: a large piece that was given back changes how the C library deals with the next.
+            drop(std::hint::black_box(vec![1u8; 16 << 20]));
             let warm = Opened::new((), Wanted::Seal).confine()?.warm(Ok::<_, SealError>)?;
             warm.seal_with(weak).map(drop)
         }

@@ -155,7 +155,6 @@ impl<T> Opened<T> {
     /// [`SealError`]; a kernel without Landlock is none.
     pub fn confine(self) -> Result<Confined<T>, SealError> {
         let Self { inner, wanted } = self;
-        sys::bound_pools();
         let landlock = match wanted {
             Wanted::Nothing => None,
             Wanted::Seal => {
@@ -262,12 +261,15 @@ pub(crate) fn no_core() -> Result<(), (&'static str, rustix::io::Errno)> {
 /// Looks up once what is looked up at its first use, with calls that the policies do not have: the page size and the clocks,
 /// from the kernel's auxiliary vector. Before Landlock: kernels older than 6.4 tell it in a file only.
 fn prime() {
+    const PIECE: usize = 32 << 10;
     let _ = rustix::param::page_size();
     let _ = (crate::watch::now(), crate::watch::utc_ms());
-    // The first time that the C library gives back memory of a thread's heap, it reads /proc/sys/vm/overcommit_memory to learn
-    // how. It remembers; so let it be now. Pieces below the size that gets a mapping of its own, and enough of them to be trimmed.
+    // The first time that the C library trims a thread's heap it reads /proc/sys/vm/overcommit_memory to learn how. It remembers;
+    // so let it be now. Pieces too small for mappings of their own, and together more than a heap may keep.
+    sys::settle_allocator();
     std::thread::scope(|scope| {
-        let work = || drop(std::hint::black_box((0..64).map(|_| vec![1u8; 32 * 1024]).collect::<Vec<_>>()));
+        let pieces = 4 * sys::TRIM / PIECE;
+        let work = move || drop(std::hint::black_box((0..pieces).map(|_| vec![1u8; PIECE]).collect::<Vec<_>>()));
         // It does nothing that could fail.
         let _ = scope.spawn(work).join();
     });
