@@ -28,7 +28,7 @@ pub struct Settings {
     pub every_frame: bool,
     /// Between looks at the whole frame while something moves. Default 1000 ms.
     pub sweep_ms: u64,
-    /// The same when nothing moves and nothing is known; longest interval when known things only stand. Default 5000 ms.
+    /// The same when nothing moves and nothing is known; longest interval when known things only stand. Default 10000 ms.
     pub idle_sweep_ms: u64,
     /// Longest interval between looks at a track that stands. Default 10000 ms.
     pub longest_ms: u64,
@@ -55,7 +55,7 @@ impl Default for Settings {
         Self {
             every_frame: false,
             sweep_ms: 1000,
-            idle_sweep_ms: 5000,
+            idle_sweep_ms: 10_000,
             longest_ms: 10_000,
             track_every_ms: 100,
             lost_every_ms: 150,

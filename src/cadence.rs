@@ -17,13 +17,13 @@ pub struct Settings {
     /// Between peeks. With the time between two frames it bounds how late something that starts to move is seen: 200 ms at 30 frames a second.
     /// Default 170 ms.
     pub peek_every_ms: u64,
-    /// Between whole frames. Default 1000 ms.
+    /// Between whole frames. Default 2000 ms: what stands is looked at every few seconds, and a whole frame costs as much as three peeks.
     pub full_every_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { calm_after_ms: 2000, peek_every_ms: 170, full_every_ms: 1000 }
+        Self { calm_after_ms: 2000, peek_every_ms: 170, full_every_ms: 2000 }
     }
 }
 
@@ -123,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn a_calm_scene_costs_one_whole_frame_and_few_peeks_a_second() {
+    fn a_calm_scene_costs_half_a_whole_frame_and_few_peeks_a_second() {
         let done = play((0..300).map(|i| (i * 1000 / 30, false)));
         let of = |g: Glance| done.iter().filter(|(at, x)| *at >= 4000 && *at < 9000 && *x == g).count();
-        assert_eq!(of(Glance::Full), 5);
+        assert!((2..=3).contains(&of(Glance::Full)), "{}", of(Glance::Full));
         assert!((15..=25).contains(&of(Glance::Peek)), "{}", of(Glance::Peek));
         assert!(done.iter().take_while(|(at, _)| *at < 2000).all(|(_, g)| *g == Glance::Full));
     }

@@ -195,14 +195,14 @@ impl Governor {
     }
 
     /// Looks at the board, when it is time for that. `cpu`: what this process has used.
-    pub fn poll(&mut self, now: MonoNs, cpu: Duration) -> Option<Mood> {
-        let (then, used) = *self.polled.get_or_insert((now, cpu));
-        let passed = now.ms_since(then);
-        if passed < POLL_MS {
+    pub fn poll(&mut self, now: MonoNs, cpu: impl FnOnce() -> Duration) -> Option<Mood> {
+        if self.polled.is_some_and(|(then, _)| now.ms_since(then) < POLL_MS) {
             return None;
         }
+        let cpu = cpu();
+        let (then, used) = self.polled.replace((now, cpu))?;
+        let passed = now.ms_since(then);
         let cores = cpu.saturating_sub(used).as_secs_f64() * 1000.0 / passed as f64;
-        self.polled = Some((now, cpu));
         let throttled = self.board.is_throttled() == Some(true);
         let mood = self.heat.look(now, self.board.temp_c(), throttled, self.board.slows_at, cores);
         self.hot.store(self.heat.limit.is_some(), Ordering::Relaxed);
@@ -210,7 +210,7 @@ impl Governor {
     }
 
     /// Whether the next frame has to go, or to wait.
-    pub fn is_overdrawn(&mut self, now: MonoNs, cpu: Duration) -> bool {
+    pub fn is_overdrawn(&mut self, now: MonoNs, cpu: impl FnOnce() -> Duration) -> bool {
         let limit = match (self.max_cpu, self.heat.limit) {
             (Some(a), Some(b)) => a.min(b),
             (Some(limit), None) | (None, Some(limit)) => limit,
@@ -219,7 +219,7 @@ impl Governor {
                 return false;
             }
         };
-        self.account.is_overdrawn(now, cpu, limit)
+        self.account.is_overdrawn(now, cpu(), limit)
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
     fn play(governor: &mut Governor, seconds: u64, cost: u64) -> (u64, f64) {
         let (mut cpu, mut done) = (Duration::ZERO, 0);
         for n in 0..seconds * 30 {
-            if !governor.is_overdrawn(ms(1000 + n * 1000 / 30), cpu) {
+            if !governor.is_overdrawn(ms(1000 + n * 1000 / 30), || cpu) {
                 cpu += Duration::from_millis(cost);
                 done += 1;
             }
@@ -315,10 +315,10 @@ mod tests {
             let now = ms(1 + tick * 1000 / 30);
             // Ten minutes in the sun, then shade.
             let around = if tick < 30 * 600 { 60.0 } else { 30.0 };
-            if let Some(mood) = governor.poll(now, cpu) {
+            if let Some(mood) = governor.poll(now, || cpu) {
                 moods.push(mood);
             }
-            let work = if governor.is_overdrawn(now, cpu) { 0.0 } else { 0.9 / 30.0 };
+            let work = if governor.is_overdrawn(now, || cpu) { 0.0 } else { 0.9 / 30.0 };
             cpu += Duration::from_secs_f64(work);
             // 40 degrees over the surroundings for a core, in a minute.
             heat += ((around - heat) / 60.0 + work * 30.0 * 40.0 / 60.0) / 30.0;
@@ -337,11 +337,11 @@ mod tests {
     fn a_board_that_says_it_is_throttled_is_spared_whatever_its_temperature() {
         let dir = board("40000", Some("4"), None);
         let mut governor = Governor::open(None, dir.path());
-        assert_eq!(governor.poll(ms(1), Duration::ZERO), None);
-        assert_eq!(governor.poll(ms(1500), Duration::from_secs(1)), Some(Mood::Hot));
+        assert_eq!(governor.poll(ms(1), || Duration::ZERO), None);
+        assert_eq!(governor.poll(ms(1500), || Duration::from_secs(1)), Some(Mood::Hot));
         assert!(governor.hot().load(Ordering::Relaxed));
         fs::write(dir.path().join("devices/platform/soc/soc:firmware/get_throttled"), "40000").expect("written");
-        let moods: Vec<_> = (2..30u64).filter_map(|n| governor.poll(ms(n * 1000), Duration::from_secs(n))).collect();
+        let moods: Vec<_> = (2..30u64).filter_map(|n| governor.poll(ms(n * 1000), || Duration::from_secs(n))).collect();
         assert_eq!(moods, [Mood::Cool]);
     }
 }

@@ -572,7 +572,7 @@ struct Reins {
 impl Reins {
     /// What to say about every camera, when the board has become hot or cool.
     fn news(&mut self) -> Option<Note> {
-        self.governor.poll(watch::now(), watch::cpu()).map(|mood| match mood {
+        self.governor.poll(watch::now(), watch::cpu).map(|mood| match mood {
             Mood::Hot => Note::plain(Change::Degraded, CameraReason::Hot),
             Mood::Cool => Note::plain(Change::Online, CameraReason::Recovered),
         })
@@ -581,7 +581,7 @@ impl Reins {
     /// Whether a frame is to be let go. A file's frame is not: it waits here until there is processor time for it again.
     fn let_go(&mut self, camera: CameraId) -> bool {
         let lossless = self.modes[usize::from(camera.0)] == Mode::Lossless;
-        while self.governor.is_overdrawn(watch::now(), watch::cpu()) {
+        while self.governor.is_overdrawn(watch::now(), watch::cpu) {
             if !lossless || self.stop.load(Ordering::Acquire) {
                 return !lossless;
             }

@@ -68,14 +68,14 @@ impl Walk {
     pub(crate) fn advance(&mut self, data: &[u8]) -> Step {
         loop {
             if self.in_scan {
-                let Some(found) = find_ff(data, self.pos) else {
+                let Some(found) = find_marker(data, self.pos) else {
                     self.pos = self.pos.max(data.len());
                     return Step::More;
                 };
                 self.pos = found;
                 match data.get(found + 1) {
                     None => return Step::More,
-                    Some(0x00 | 0xd0..=0xd7) => self.pos += 2,
+                    Some(0xd0..=0xd7) => self.pos += 2,
                     Some(0xff) => self.pos += 1,
                     Some(_) => self.in_scan = false,
                 }
@@ -167,13 +167,20 @@ impl Walk {
     }
 }
 
-/// The first `ff` at or behind `from`.
-fn find_ff(data: &[u8], from: usize) -> Option<usize> {
+/// The first `ff` at or behind `from` that no `00` follows: picture data hides its own `ff` that way, up to one every 20 bytes of noise.
+pub(super) fn find_marker(data: &[u8], from: usize) -> Option<usize> {
+    const BLOCK: usize = 64;
     let rest = data.get(from..)?;
-    // Whole blocks first: the maximum of 64 bytes is a few vector instructions, and an ff comes about every 200 bytes.
-    let block = rest.chunks_exact(64).position(|block| block.iter().fold(0, |max, &byte| byte.max(max)) == 0xff);
-    let start = block.map_or(rest.len() / 64 * 64, |block| block * 64);
-    let inside = rest[start..].iter().position(|&byte| byte == 0xff)?;
+    // Whole blocks first, without a branch inside: a few vector instructions each.
+    let hits = |(bytes, next): (&[u8], &[u8])| {
+        bytes.iter().zip(next).fold(0u8, |any, (&byte, &next)| any | u8::from(byte == 0xff) & u8::from(next != 0)) != 0
+    };
+    let next = rest.get(1..).unwrap_or_default();
+    let blocks = next.len() / BLOCK;
+    let block = rest.chunks_exact(BLOCK).zip(next.chunks_exact(BLOCK)).position(hits).unwrap_or(blocks);
+    let start = block * BLOCK;
+    let inside =
+        rest[start..].iter().zip(start + 1..).position(|(&byte, next)| byte == 0xff && rest.get(next) != Some(&0))?;
     Some(from + start + inside)
 }
 

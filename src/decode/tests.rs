@@ -541,6 +541,16 @@ fn any_format() -> impl Strategy<Value = PixelFormat> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Byte by byte there is no doubt where the next marker is.
+    #[test]
+    fn a_marker_is_found_wherever_it_stands(
+        data in prop::collection::vec(prop_oneof![4 => Just(0xffu8), 4 => Just(0u8), 1 => any::<u8>(), 8 => 1u8..0xff], 0..300),
+        from in 0usize..310,
+    ) {
+        let naive = (from..data.len()).find(|&i| data[i] == 0xff && data.get(i + 1) != Some(&0));
+        prop_assert_eq!(jpeg::find_marker(&data, from), naive);
+    }
+
     #[test]
     fn random_bytes_never_panic(
         format in any_format(),

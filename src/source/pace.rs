@@ -7,8 +7,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::{FrameSource, Pulled, SourceError, SourceInfo};
 use crate::frame::MonoNs;
 
-/// Longest sleep of one pull, so that a stop is noticed.
-const STEP: Duration = Duration::from_millis(20);
+/// Longest sleep of one pull, so that a stop is noticed. Beyond the time between two frames: it would wake us for nothing.
+const STEP: Duration = Duration::from_millis(100);
 
 /// `CLOCK_MONOTONIC` now: the clock that V4L2 stamps frames with.
 pub fn now() -> MonoNs {
