@@ -174,7 +174,7 @@ fn record(runtime: &Runtime, frames: &[Vec<u8>]) -> Vec<Work> {
             tracker.still(at);
             continue;
         }
-        objects.detect_regions(&frame, &looked, 0.25, &mut found).expect("runs");
+        objects.detect_regions(&frame, &looked, 1, 0.25, &mut found).expect("runs");
         tracker.update(at, size, &found, &looked);
         let tracks: Vec<_> = tracker.tracks().copied().collect();
         if looker.due(at) {

@@ -261,7 +261,12 @@ pub const FLAGS: &[Flag] = &[
     ),
     flag("seconds", Kind::Number("S", 0.1, 86_400.0), &["bench"], "How long each measurement takes [10]"),
     flag("warm-up", Kind::Number("S", 0.0, 3600.0), &["bench"], "How long before it nothing is noted [1]"),
-    flag("batch", Kind::Whole("N", 1, 256), &["bench"], "Pictures in one inference, where the model takes several [1]"),
+    flag(
+        "batch",
+        Kind::Whole("N", 1, 256),
+        &["bench", "eval coco", "eval wider"],
+        "Pictures in one inference, where the model takes several [1, or as many as its graph wants]",
+    ),
     flag("streams", Kind::Whole("N", 1, 256), &["bench"], "Pictures at once in multi-stream [8]"),
     flag("score", Kind::Number("F", 0.0, 1.0), &["detect"], "Report what scores at least this [as the card says]"),
     flag(
@@ -574,6 +579,8 @@ pub struct EvalArgs {
     pub results: Option<PathBuf>,
     /// `--save`
     pub save: Option<PathBuf>,
+    /// `--batch`
+    pub batch: Option<u32>,
     /// `--regions`
     pub regions: bool,
     /// `--resume`
@@ -1099,6 +1106,7 @@ impl Matches {
             model: self.text("model"),
             results: self.path("results"),
             save: self.path("save"),
+            batch: self.count("batch").flatten(),
             regions: self.switch("regions"),
             resume: self.switch("resume"),
             shard: self.text("shard"),

@@ -140,7 +140,11 @@ fn compare_tells_what_is_faster_or_that_it_cannot() {
 fn what_cannot_be_measured_is_refused_with_one_line() {
     for (line, code, wanted) in [
         (&["--model", "nobody"][..], 3, &["model 'nobody'"][..]),
-        (&["--model", "yunet", "--batch", "4"], 2, &["--batch 4", "yunet", "one picture at a time"]),
+        (
+            &["--model", "yunet", "--batch", "4"],
+            2,
+            &["--batch 4", "yunet", "'input'", "[1, 3, -1, -1]", "one picture at a time"],
+        ),
         (&["--model", "yunet", "--model", "yunet"], 2, &["--model yunet is given twice"]),
         (&["--threads", "2,2"], 2, &["--threads 2 is given twice"]),
         (&["--streams", "4"], 2, &["--streams", "multi-stream"]),

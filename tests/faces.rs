@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{self, Stream, assert_refused, porchlight, repeatable, run};
+use crate::support::{self, RUNTIME, Stream, assert_refused, porchlight, repeatable, run};
 
 /// Portraits with one face each.
 const HOPPER: &str = "samples/hopper.jpg";
@@ -301,11 +301,9 @@ fn first_good_face(clip: &Path, fps: u64) -> i64 {
     use porchlight::frame::{Frame, PixelFormat, Range, RawFrame, Stamp};
     use porchlight::geom::Region;
     use porchlight::model::card::{Card, find};
-    use porchlight::model::{detector::Detector, infer::Runtime, prep::LongSide};
+    use porchlight::model::{detector::Detector, prep::LongSide};
     use porchlight::source::mjpeg::{Split, Splitter};
 
-    // One for the process: ONNX Runtime has one environment.
-    static RUNTIME: std::sync::LazyLock<Runtime> = std::sync::LazyLock::new(|| Runtime::load().expect("set up"));
     let card = Card::load(&find("yunet").expect("committed")).expect("a good card");
     let mut detector = Detector::load(&RUNTIME, card, 1, &mut Default::default()).expect("fits");
     let (mut decoder, mut frame, mut scratch) = (Decoder::new(Limits::default()), Frame::new(), Vec::new());

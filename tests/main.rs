@@ -1,5 +1,6 @@
 //! One integration binary: everything here runs the real program from outside.
 
+mod batch;
 mod bench;
 mod board;
 mod camera;

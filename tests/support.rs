@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use porchlight::model::infer::Runtime;
 use serde_json::Value;
 
 /// The repository.
@@ -23,6 +24,9 @@ pub(crate) fn porchlight() -> Command {
     command.current_dir(root()).stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
     command
 }
+
+/// ONNX Runtime in this process, which has one environment.
+pub(crate) static RUNTIME: std::sync::LazyLock<Runtime> = std::sync::LazyLock::new(|| Runtime::load().expect("set up"));
 
 /// What a finished program left.
 pub(crate) struct Done {

@@ -10,7 +10,7 @@ use crate::support::{assert_refused, porchlight, root, run, sample, stderr, stdo
 
 /// Weights that are not committed: in the folder that PORCHLIGHT_ZOO names, else beside the checkout. The tests that need
 /// them say so and pass without.
-fn zoo() -> Option<&'static Path> {
+pub(crate) fn zoo() -> Option<&'static Path> {
     static ZOO: std::sync::LazyLock<PathBuf> = std::sync::LazyLock::new(|| {
         std::env::var_os("PORCHLIGHT_ZOO").map_or_else(|| root().join("../shared/models/zoo"), PathBuf::from)
     });

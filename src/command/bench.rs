@@ -26,7 +26,7 @@ use crate::geom::{Point, Region, Size};
 use crate::labels::Labels;
 use crate::model::ModelError;
 use crate::model::card::{Card, Task, find};
-use crate::model::detector::Detector;
+use crate::model::detector::{Batch, Detector, check_input, takes};
 use crate::model::infer::{Infer, OrtSession, Runtime};
 use crate::model::prep::{LongSide, Prep};
 use crate::stats::{self, Evidence, Judgement, Ratio, Summary};
@@ -308,7 +308,8 @@ impl Subject {
             Self::Ours(Ours::Detector(detector)) => {
                 let threshold = detector.card().score;
                 let mut found = Vec::new();
-                detector.detect(frame, Region::whole(frame.size()), LongSide::Card, threshold, &mut found)?;
+                let looks = vec![(frame, Region::whole(frame.size())); batch];
+                detector.detect_batch(&looks, batch, LongSide::Card, threshold, &mut found)?;
                 std::hint::black_box(found);
                 Ok(())
             }
@@ -438,29 +439,32 @@ fn waited() -> Option<Duration> {
 /// Measures one model with one number of threads.
 fn model(args: &BenchArgs, runtime: &Runtime, card: &Card, threads: u32, meter: &Meter) -> Result<Row, Failure> {
     let frame = sample(card);
-    let batch = args.batch.unwrap_or(1) as usize;
     let (members, inside) = match args.scenario {
         Scenario::SingleStream => (1, threads as usize),
         _ => (threads as usize, 1),
     };
     let streams = (args.scenario == Scenario::MultiStream).then(|| args.streams.unwrap_or(8) as usize);
-    let work = Work { frame: &frame, batch, streams };
     let progress = Progress::new();
     let head = format!("{}, {} threads", card.name, threads);
     progress.say(&format!("{head}: loading"));
 
-    // What takes several pictures at once has nothing of ours around it, but for faces.
-    let has_ours = match card.task {
-        Task::Detect | Task::Face => batch == 1,
-        Task::Embed => true,
-        Task::Reid => false,
-    };
+    let has_ours = card.task != Task::Reid;
     let before = meter.rss_bytes();
     let began = Instant::now();
     let weights = card.verified_weights()?;
     let open = || runtime.session(&card.name, &weights, inside, &card.tensors);
+    let first = open()?;
+    check_input(card, &first)?;
+    let graph = Batch::of(&first);
+    // Of multi-stream each picture is answered on its own.
+    let usual = if streams.is_some() { 1 } else { graph.usual() };
+    let batch = args.batch.map_or(usual, |n| n as usize);
+    if batch > 1 {
+        takes(card, &first, batch).or_else(|e| usage(format_args!("--batch {batch}: {e}: {}", advice(graph))))?;
+    }
+    let work = Work { frame: &frame, batch, streams };
     let bare = |session: OrtSession| -> Result<Subject, Failure> {
-        let (shape, tensor) = given(card, &frame, batch);
+        let (shape, tensor) = given(card, &frame, if let Batch::Fixed(n) = graph { n } else { batch });
         Ok(Subject::Bare(Bare { session, shape, tensor }))
     };
     let own = |session: OrtSession| -> Result<Subject, Failure> {
@@ -471,8 +475,6 @@ fn model(args: &BenchArgs, runtime: &Runtime, card: &Card, threads: u32, meter: 
         };
         Ok(Subject::Ours(ours))
     };
-    let first = open()?;
-    takes(card, &first, batch)?;
     let mut lead = own(first)?;
     let loaded = began.elapsed();
     lead.once(&frame, batch)?;
@@ -544,14 +546,11 @@ fn model(args: &BenchArgs, runtime: &Runtime, card: &Card, threads: u32, meter: 
     })
 }
 
-/// Whether the model takes so many pictures in one inference.
-fn takes(card: &Card, session: &OrtSession, batch: usize) -> Result<(), Failure> {
-    match session.inputs().first() {
-        Some(info) if batch > 1 && info.dims.first() != Some(&-1) => usage(format_args!(
-            "--batch {batch}: model '{}' takes one picture at a time (tensor '{}': {}): leave it out",
-            card.name, info.name, info.kind
-        )),
-        _ => Ok(()),
+/// What to do about a batch that the graph does not take.
+pub(super) fn advice(graph: Batch) -> String {
+    match graph {
+        Batch::Fixed(n) if n > 1 => format!("give at most --batch {n}"),
+        _ => "leave it out: the model takes one picture at a time".into(),
     }
 }
 

@@ -15,6 +15,47 @@ use crate::frame::Frame;
 use crate::geom::{Region, Size};
 use crate::labels::Labels;
 
+/// Most pictures of one inference.
+pub const MAX_BATCH: usize = 256;
+/// Most values in the input tensor of several pictures (1 GiB): a card from a stranger must not ask for more.
+const MAX_BATCH_VALUES: usize = 1 << 28;
+
+/// How many pictures a graph takes in one inference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// As many as it is given.
+    Any,
+    /// Just so many; where there are fewer, the rest is padding.
+    Fixed(usize),
+}
+
+impl Batch {
+    /// What the first dimension of the input says; one picture where it says nothing.
+    pub fn of(infer: &dyn Infer) -> Self {
+        match infer.inputs().first().and_then(|info| info.dims.first()) {
+            Some(-1) => Self::Any,
+            Some(n) => Self::Fixed(usize::try_from(*n).unwrap_or(1).max(1)),
+            None => Self::Fixed(1),
+        }
+    }
+
+    /// Whether `count` pictures fit into one inference.
+    pub fn takes(self, count: usize) -> bool {
+        match self {
+            Self::Any => count <= MAX_BATCH,
+            Self::Fixed(n) => count <= n,
+        }
+    }
+
+    /// How many pictures to give it unless told.
+    pub fn usual(self) -> usize {
+        match self {
+            Self::Any => 1,
+            Self::Fixed(n) => n,
+        }
+    }
+}
+
 enum Decoder {
     Anchors {
         anchors: Vec<anchors_box_classscores::AnchorBox>,
@@ -34,6 +75,9 @@ pub struct Detector {
     classes: Vec<Option<ClassId>>,
     /// Which of them are classes: spares the decoder the columns nobody wants.
     wanted: Vec<bool>,
+    batch: Batch,
+    /// The pictures of this inference.
+    seen: Vec<Seen>,
     candidates: Vec<Candidate>,
     merged: Vec<(Detection, Region)>,
 }
@@ -55,6 +99,9 @@ impl Detector {
     /// [`ModelError::Tensor`] when names, types, dimensions or the number of labels differ.
     pub fn new(card: Card, infer: Box<dyn Infer>, labels: &mut Labels) -> Result<Self, ModelError> {
         check_input(&card, infer.as_ref())?;
+        let batch = Batch::of(infer.as_ref());
+        // Of a dynamic batch no number of elements is known before the answer.
+        let pictures = if let Batch::Fixed(n) = batch { n } else { 1 };
         let wrong = |tensor: &str, wanted: String, found: String| ModelError::Tensor {
             model: card.name.clone(),
             tensor: tensor.to_owned(),
@@ -71,8 +118,9 @@ impl Detector {
                 let anchors = anchors_box_classscores::anchors(grids, anchors);
                 for (index, per_anchor) in [(0, 4), (1, card.labels.len())] {
                     let Some(info) = infer.outputs().get(index) else { continue };
-                    if info.elements().is_some_and(|found| found != anchors.len() * per_anchor) {
-                        let wanted = format!("{} anchors x {per_anchor} (card: grids, anchors, labels)", anchors.len());
+                    if info.elements().is_some_and(|found| found != pictures * anchors.len() * per_anchor) {
+                        let each = format!("{} anchors x {per_anchor} (card: grids, anchors, labels)", anchors.len());
+                        let wanted = if pictures > 1 { format!("{pictures} x {each}") } else { each };
                         return Err(wrong(&info.name, wanted, info.kind.clone()));
                     }
                 }
@@ -89,7 +137,7 @@ impl Detector {
         if let InputSize::Fixed(size) = card.input.size {
             let wanted = card.family.elements(size, card.labels.len());
             for (info, wanted) in infer.outputs().iter().zip(wanted) {
-                if let (Some(wanted), Some(found)) = (wanted, info.elements())
+                if let (Some(wanted), Some(found)) = (wanted.map(|w| w * pictures), info.elements())
                     && wanted != found
                 {
                     let wanted = format!(
@@ -113,7 +161,21 @@ impl Detector {
         let classes: Vec<_> = card.labels.iter().map(|l| l.as_deref().map(|l| labels.intern(l))).collect();
         let wanted = classes.iter().map(Option::is_some).collect();
         let prep = Prep::new(&card);
-        Ok(Self { card, infer, prep, decoder, classes, wanted, candidates: Vec::new(), merged: Vec::new() })
+        let (seen, candidates, merged) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { card, infer, prep, decoder, classes, wanted, batch, seen, candidates, merged })
+    }
+
+    /// How many pictures it takes in one inference.
+    pub fn batch(&self) -> Batch {
+        self.batch
+    }
+
+    /// Whether `count` pictures fit into one inference.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`] with what the graph says, when they do not.
+    pub fn takes(&self, count: usize) -> Result<(), ModelError> {
+        takes(&self.card, self.infer.as_ref(), count)
     }
 
     /// The card.
@@ -141,40 +203,118 @@ impl Detector {
         threshold: f32,
         out: &mut Vec<Detection>,
     ) -> Result<(), ModelError> {
-        let prepared = self.prep.prepare(frame, region, long_side);
-        let seen = Seen { input: prepared.input, mapping: prepared.mapping, region, threshold };
-        let (decoder, family, wanted) = (&self.decoder, &self.card.family, self.wanted.as_slice());
-        let candidates = &mut self.candidates;
-        candidates.clear();
-        self.infer.run(prepared.shape, prepared.data, &mut |outputs| {
-            decode(decoder, family, wanted, outputs, &seen, candidates)
-        })?;
-        nms::suppress(&mut self.candidates, self.card.nms_iou);
-        out.extend(self.candidates.iter().filter_map(|c| {
-            let class = self.classes.get(usize::from(c.column)).copied().flatten()?;
-            Some(Detection { bbox: c.bbox, class, score: c.score, landmarks: c.landmarks })
-        }));
+        self.together(&[(frame, region)], long_side, threshold, &mut |_, d| out.push(d))
+    }
+
+    /// What the model sees in each of `looks`, at most `batch` of them in one inference: replaces the content of `out` by one list for
+    /// each, in their order, as [`Detector::detect`] fills it. A graph that takes fewer is given as many as it takes. With a
+    /// dynamic input size only looks of the same tensor size share an inference.
+    ///
+    /// # Errors
+    /// As [`Detector::detect`]; also when the tensor of a batch would be beyond 1 GiB or an output has no batch dimension.
+    pub fn detect_batch(
+        &mut self,
+        looks: &[(&Frame, Region)],
+        batch: usize,
+        long_side: LongSide,
+        threshold: f32,
+        out: &mut Vec<Vec<Detection>>,
+    ) -> Result<(), ModelError> {
+        out.clear();
+        out.resize_with(looks.len(), Vec::new);
+        let most = match self.batch {
+            Batch::Any => batch.clamp(1, MAX_BATCH),
+            Batch::Fixed(n) => batch.clamp(1, n),
+        };
+        let size = |i: &usize| {
+            let (frame, region) = looks[*i];
+            let Size { width, height } = self.prep.input_size(frame, region, long_side);
+            (width, height)
+        };
+        // Stable: of one size the order stays.
+        let mut order: Vec<usize> = (0..looks.len()).collect();
+        order.sort_by_cached_key(size);
+        let groups: Vec<&[usize]> =
+            order.chunk_by(|a, b| size(a) == size(b)).flat_map(|alike| alike.chunks(most)).collect();
+        for group in groups {
+            let these: Vec<_> = group.iter().map(|i| looks[*i]).collect();
+            self.together(&these, long_side, threshold, &mut |i, d| out[group[i]].push(d))?;
+        }
         Ok(())
     }
 
-    /// Looks at several regions of one frame and merges what they saw; replaces the content of `out`.
+    /// One inference: what is seen in each of `looks`, suppressed, best first, is handed to `found` with the look's number. Their tensors
+    /// have one size, and there are at most as many as the graph takes.
+    fn together(
+        &mut self,
+        looks: &[(&Frame, Region)],
+        long_side: LongSide,
+        threshold: f32,
+        found: &mut dyn FnMut(usize, Detection),
+    ) -> Result<(), ModelError> {
+        let Self { card, infer, prep, decoder, classes, wanted, batch, seen, candidates, .. } = self;
+        let Some(&(frame, region)) = looks.first() else { return Ok(()) };
+        let count = match *batch {
+            Batch::Any => looks.len(),
+            Batch::Fixed(n) => n,
+        };
+        let values = prep.input_size(frame, region, long_side).pixels() * 3;
+        if count > 1 && values.saturating_mul(count) > MAX_BATCH_VALUES {
+            return Err(ModelError::Tensor {
+                model: card.name.clone(),
+                tensor: card.input.tensor.clone(),
+                wanted: format!("at most {MAX_BATCH_VALUES} values in one batch (use a smaller one)"),
+                found: format!("{count} x {values}"),
+            });
+        }
+        seen.clear();
+        for (at, &(frame, region)) in looks.iter().enumerate() {
+            let put = prep.put(at, frame, region, long_side);
+            seen.push(Seen { input: put.input, mapping: put.mapping, region, threshold });
+        }
+        prep.pad(looks.len(), count);
+        let (shape, data) = prep.batch(count);
+        infer.run(shape, data, &mut |outputs| {
+            for (i, seen) in seen.iter().enumerate() {
+                candidates.clear();
+                if count == 1 {
+                    decode(decoder, &card.family, wanted, outputs, seen, candidates)?;
+                } else {
+                    let own = outputs.iter().map(|o| o.of_picture(i, count)).collect::<Result<Vec<_>, _>>()?;
+                    decode(decoder, &card.family, wanted, &own, seen, candidates)?;
+                }
+                nms::suppress(candidates, card.nms_iou);
+                for c in candidates.iter() {
+                    if let Some(class) = classes.get(usize::from(c.column)).copied().flatten() {
+                        found(i, Detection { bbox: c.bbox, class, score: c.score, landmarks: c.landmarks });
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Looks at several regions of one frame, at most `batch` in one inference, and merges what they saw; replaces the content of
+    /// `out`.
     ///
     /// # Errors
-    /// As [`Detector::detect`].
+    /// As [`Detector::detect_batch`].
     pub fn detect_regions(
         &mut self,
         frame: &Frame,
         regions: &[Region],
+        batch: usize,
         threshold: f32,
         out: &mut Vec<Detection>,
     ) -> Result<(), ModelError> {
         out.clear();
         let mut merged = std::mem::take(&mut self.merged);
         merged.clear();
-        for &region in regions {
-            let from = out.len();
-            self.detect(frame, region, LongSide::Card, threshold, out)?;
-            merged.extend(out.drain(from..).map(|d| (d, region)));
+        let looks: Vec<_> = regions.iter().map(|region| (frame, *region)).collect();
+        let mut each = Vec::new();
+        self.detect_batch(&looks, batch, LongSide::Card, threshold, &mut each)?;
+        for (found, &region) in each.into_iter().zip(regions) {
+            merged.extend(found.into_iter().map(|d| (d, region)));
         }
         nms::merge_regions(&mut merged, frame.size(), self.card.nms_iou);
         out.extend(merged.iter().map(|(d, _)| *d));
@@ -233,6 +373,23 @@ fn decode(
     }
 }
 
+/// Whether the graph takes `count` pictures in one inference.
+///
+/// # Errors
+/// [`ModelError::Tensor`] with what the graph says, when it does not.
+pub(crate) fn takes(card: &Card, infer: &dyn Infer, count: usize) -> Result<(), ModelError> {
+    if Batch::of(infer).takes(count) {
+        return Ok(());
+    }
+    let info = infer.inputs().first();
+    Err(ModelError::Tensor {
+        model: card.name.clone(),
+        tensor: card.input.tensor.clone(),
+        wanted: format!("-1 (any number of pictures) or at least {count} as the first dimension"),
+        found: info.map_or_else(String::new, |i| i.kind.clone()),
+    })
+}
+
 /// Compares the card's input with the session's.
 pub(crate) fn check_input(card: &Card, infer: &dyn Infer) -> Result<(), ModelError> {
     let wrong = |tensor: &str, wanted: String, found: String| {
@@ -254,14 +411,27 @@ pub(crate) fn check_input(card: &Card, infer: &dyn Infer) -> Result<(), ModelErr
         Layout::Nchw => [1, 3, h, w],
         Layout::Nhwc => [1, h, w, 3],
     };
-    // The session's -1 takes any size; the card's -1 wants one that does. An embedder's batch may be free.
+    // The session's -1 takes any size; the card's -1 wants one that does. The batch may be free; only detectors fill up a fixed one.
+    let detects = matches!(card.task, Task::Detect | Task::Face);
+    let most = if detects { MAX_BATCH as i64 } else { 1 };
     let fits = info.is_f32
         && info.dims.len() == 4
-        && info.dims.iter().zip(wanted).all(|(found, wanted)| *found == wanted || (*found == -1 && wanted != 3));
+        && (info.dims[0] == -1 || (1..=most).contains(&info.dims[0]))
+        && info.dims[1..]
+            .iter()
+            .zip(&wanted[1..])
+            .all(|(found, wanted)| *found == *wanted || (*found == -1 && *wanted != 3));
     if fits {
         Ok(())
     } else {
-        let any = if card.task == Task::Embed { " (or -1 as the first)" } else { "" };
+        let any = if detects {
+            format!(" (or -1, or up to {MAX_BATCH}, as the first)")
+        } else {
+            " (or -1 as the first)".into()
+        };
         wrong(name, format!("Float32 {wanted:?}{any}"), info.kind.clone())
     }
 }
+
+#[cfg(test)]
+mod tests;

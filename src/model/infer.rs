@@ -224,11 +224,33 @@ impl TensorInfo {
 pub struct OutputView<'a> {
     /// Its name.
     pub name: &'a str,
+    /// Its dimensions in this answer.
+    pub dims: &'a [i64],
     /// The elements, row-major.
     pub data: &'a [f32],
 }
 
 impl<'a> OutputView<'a> {
+    /// What this tensor says of picture `index` of a batch of `batch`: a batch is the first dimension, so each picture's elements lie
+    /// together, as those of a batch of one do. A tensor without that dimension (`[n, 6]`) cannot be told apart.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`] when the first dimension is another.
+    pub fn of_picture(self, index: usize, batch: usize) -> Result<Self, ModelError> {
+        let len = self.data.len() / batch.max(1);
+        match self.data.get(index * len..(index + 1) * len) {
+            Some(data) if self.dims.first().is_some_and(|d| usize::try_from(*d) == Ok(batch)) => {
+                Ok(Self { data, ..self })
+            }
+            _ => Err(ModelError::Tensor {
+                model: String::new(),
+                tensor: self.name.to_owned(),
+                wanted: format!("{batch} as the first dimension, for a batch of {batch} (run one picture at a time)"),
+                found: format!("{:?}", self.dims),
+            }),
+        }
+    }
+
     /// The elements of output `index`, which must be `wanted` in number.
     ///
     /// # Errors
@@ -332,8 +354,8 @@ impl Infer for OrtSession {
             let Some(value) = results.get(&info.name) else {
                 return Err(failed(&self.model, &format_args!("no output '{}' in the answer", info.name)));
             };
-            let (_, data) = value.try_extract_tensor::<f32>().map_err(|e| failed(&self.model, &e))?;
-            views.push(OutputView { name: &info.name, data });
+            let (dims, data) = value.try_extract_tensor::<f32>().map_err(|e| failed(&self.model, &e))?;
+            views.push(OutputView { name: &info.name, dims, data });
         }
         read(&views).map_err(|e| match e {
             ModelError::Tensor { tensor, wanted, found, .. } => {

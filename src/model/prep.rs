@@ -49,6 +49,15 @@ pub struct Prepared<'a> {
     pub mapping: Mapping,
 }
 
+/// What was put into a place of the tensor, and the way back.
+#[derive(Clone, Copy, Debug)]
+pub struct Put {
+    /// Width and height of the place.
+    pub input: Size,
+    /// Its pixels to frame pixels.
+    pub mapping: Mapping,
+}
+
 /// Buffers that are reused from frame to frame.
 pub struct Prep {
     layout: Layout,
@@ -59,9 +68,12 @@ pub struct Prep {
     /// `value = pixel * gain + bias`, per tensor channel.
     gain: [f32; 3],
     bias: [f32; 3],
+    /// Places for one picture after the other, the batch; some more where there was a larger batch before.
     tensor: Vec<f32>,
-    /// What the tensor's padding was last filled for; while it stays the same, padding is not written again.
-    filled: Option<Placement>,
+    /// Width and height of each place.
+    input: Size,
+    /// What each place's padding was last filled for; while it stays the same, padding is not written again.
+    filled: Vec<Option<Placement>>,
     bilinear: Bilinear,
     shrinker: fir::Resizer,
     shrunk: Vec<u8>,
@@ -84,7 +96,8 @@ impl Prep {
             gain: std::array::from_fn(|c| input.scale / input.std[c]),
             bias: std::array::from_fn(|c| -input.mean[c] / input.std[c]),
             tensor: Vec::new(),
-            filled: None,
+            input: Size::default(),
+            filled: Vec::new(),
             bilinear: Bilinear::default(),
             shrinker: fir::Resizer::new(),
             shrunk: Vec::new(),
@@ -127,9 +140,22 @@ impl Prep {
 
     /// Makes the tensor for one region of a frame. The region must lie inside the frame (it is cut to it).
     pub fn prepare(&mut self, frame: &Frame, region: Region, long_side: LongSide) -> Prepared<'_> {
+        let Put { input, mapping } = self.put(0, frame, region, long_side);
+        let (shape, data) = self.batch(1);
+        Prepared { shape, input, data, mapping }
+    }
+
+    /// Width and height of the tensor for that region: only regions with the same go into one batch.
+    pub fn input_size(&self, frame: &Frame, region: Region, long_side: LongSide) -> Size {
+        self.place(cut(region, frame.size()).size, long_side).tensor
+    }
+
+    /// Makes one place of a batch's tensor, `at` from 0, as [`Prep::prepare`] does the only one. The places before it must have been
+    /// put with the same [`Prep::input_size`]: another one begins a new batch, and what the other places hold is lost.
+    pub fn put(&mut self, at: usize, frame: &Frame, region: Region, long_side: LongSide) -> Put {
         let region = cut(region, frame.size());
         let placement = self.place(region.size, long_side);
-        self.fill_padding(placement);
+        let place = self.fill_padding(at, placement);
         let picture = placement.picture;
         let shrinks = picture.width < region.size.width || picture.height < region.size.height;
         let source = Source { rgb: frame.rgb(), stride: frame.size().width as usize * 3, region };
@@ -140,7 +166,7 @@ impl Prep {
             swap: self.colour == Colour::Bgr,
             gain: self.gain,
             bias: self.bias,
-            tensor: &mut self.tensor,
+            tensor: &mut self.tensor[place],
         };
         if shrunk {
             let region = Region::whole(picture);
@@ -154,37 +180,69 @@ impl Prep {
             region.x as f32 - placement.offset.0 as f32 * scale.0,
             region.y as f32 - placement.offset.1 as f32 * scale.1,
         );
-        let (w, h) = (placement.tensor.width as usize, placement.tensor.height as usize);
-        Prepared {
-            shape: match self.layout {
-                Layout::Nchw => [1, 3, h, w],
-                Layout::Nhwc => [1, h, w, 3],
-            },
-            input: placement.tensor,
-            data: &self.tensor,
-            mapping: Mapping::new(scale, offset),
+        Put { input: placement.tensor, mapping: Mapping::new(scale, offset) }
+    }
+
+    /// Fills the places from `from` on up to `count` with the picture before them: a graph that wants more pictures than there are gets
+    /// the last one again. Not zeros, because a graph that quantises by the range of its whole input would see another range.
+    pub fn pad(&mut self, from: usize, count: usize) {
+        let len = self.input.pixels() * 3;
+        let Some(last) = from.checked_sub(1).filter(|_| from < count) else { return };
+        self.reach(count);
+        for at in from..count {
+            self.tensor.copy_within(last * len..from * len, at * len);
+            self.filled[at] = self.filled[last];
         }
     }
 
-    fn fill_padding(&mut self, placement: Placement) {
-        if self.filled == Some(placement) {
-            return;
+    /// Shape and values of the first `count` places, which must have been put or padded.
+    pub fn batch(&self, count: usize) -> ([usize; 4], &[f32]) {
+        let (w, h) = (self.input.width as usize, self.input.height as usize);
+        let shape = match self.layout {
+            Layout::Nchw => [count, 3, h, w],
+            Layout::Nhwc => [count, h, w, 3],
+        };
+        (shape, &self.tensor[..count * w * h * 3])
+    }
+
+    /// Makes room for `count` places.
+    fn reach(&mut self, count: usize) {
+        let len = count * self.input.pixels() * 3;
+        if self.tensor.len() < len {
+            self.tensor.resize(len, 0.0);
         }
-        let Size { width, height } = placement.tensor;
-        let plane = width as usize * height as usize;
-        self.tensor.resize(plane * 3, 0.0);
+        if self.filled.len() < count {
+            self.filled.resize(count, None);
+        }
+    }
+
+    /// Where place `at` lies, its padding written.
+    fn fill_padding(&mut self, at: usize, placement: Placement) -> std::ops::Range<usize> {
+        if self.input != placement.tensor {
+            // The places lie elsewhere now.
+            self.input = placement.tensor;
+            self.filled.clear();
+        }
+        self.reach(at + 1);
+        let plane = placement.tensor.pixels();
+        let place = at * plane * 3..(at + 1) * plane * 3;
+        if self.filled[at] == Some(placement) {
+            return place;
+        }
         if let Fit::Letterbox(l) = self.fit {
             let fill: [f32; 3] = std::array::from_fn(|c| l.letterbox * self.gain[c] + self.bias[c]);
+            let tensor = &mut self.tensor[place.clone()];
             match self.layout {
                 Layout::Nchw => {
-                    for (c, values) in self.tensor.chunks_exact_mut(plane.max(1)).enumerate() {
+                    for (c, values) in tensor.chunks_exact_mut(plane.max(1)).enumerate() {
                         values.fill(fill[c]);
                     }
                 }
-                Layout::Nhwc => self.tensor.chunks_exact_mut(3).for_each(|p| p.copy_from_slice(&fill)),
+                Layout::Nhwc => tensor.chunks_exact_mut(3).for_each(|p| p.copy_from_slice(&fill)),
             }
         }
-        self.filled = Some(placement);
+        self.filled[at] = Some(placement);
+        place
     }
 
     /// Antialiased shrinking into `self.shrunk`. False when the library refuses, which it does for no valid region.
@@ -548,6 +606,39 @@ mod tests {
         // And back: the padding must be written anew.
         let p = prep.prepare(&f, Region::whole(f.size()), LongSide::Card);
         assert_eq!((p.data[359 * 640], p.data[360 * 640]), (7.0, 0.0));
+    }
+
+    #[test]
+    fn the_places_of_a_batch_are_those_pictures_alone() {
+        let letterbox = Fit::Letterbox(crate::model::card::Letterbox { letterbox: 114.0, anchor: Anchor::Center });
+        let frames = [(64, 48, 10), (30, 60, 20), (50, 50, 30)]
+            .map(|(w, h, c)| frame(Size::new(w, h), |x, y| [c + x as u8, c + y as u8, c]));
+        let fixed = (InputSize::Fixed([32, 32]), [32, 32]);
+        let dynamic = InputSize::Dynamic(crate::model::card::DynamicSize { long_side: 40, multiple: 64 });
+        for (layout, (size, [h, w])) in
+            [Layout::Nchw, Layout::Nhwc].into_iter().flat_map(|l| [(l, fixed), (l, (dynamic, [64, 64]))])
+        {
+            let card = input(size, letterbox, layout, Colour::Bgr);
+            let mut prep = Prep::from_input(&card);
+            let alone = frames.each_ref().map(|f| {
+                let mut prep = Prep::from_input(&card);
+                prep.prepare(f, Region::whole(f.size()), LongSide::Card).data.to_vec()
+            });
+            // Three times, so that a place holds the padding of another picture or of the same; between them one of another size, which lies
+            // over several places.
+            for order in [[0, 1, 2], [2, 1, 0], [1, 1, 0]] {
+                for (at, i) in order.into_iter().enumerate() {
+                    prep.put(at, &frames[i], Region::whole(frames[i].size()), LongSide::Card);
+                }
+                prep.pad(3, 5);
+                let (shape, data) = prep.batch(5);
+                assert_eq!(shape, if layout == Layout::Nchw { [5, 3, h, w] } else { [5, h, w, 3] });
+                for (at, i) in order.into_iter().chain([order[2]; 2]).enumerate() {
+                    assert!(data[at * h * w * 3..][..h * w * 3] == alone[i], "{layout:?} {size:?} {order:?} {at}");
+                }
+                prep.prepare(&frames[0], Region::whole(frames[0].size()), LongSide::Pixels(130));
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `eval coco`, `eval merge`: how well objects are found, in COCO's twelve numbers.
 //!
 //! Pictures are looked at by as many single-threaded sessions as there are processors, each with one decoded picture at a
-//! time. What was found goes line by line into `FILE.part`, from which `--resume` goes on.
+//! time, or with one batch of them (`--batch`). What was found goes line by line into `FILE.part`, from which `--resume` goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
+use super::super::bench::advice;
 use super::super::detect::{picture, threads};
 use super::super::{Failure, Printer, complain};
 use super::{plot, read, read_json, tables, write};
@@ -57,6 +58,8 @@ struct Eye {
 /// Sessions for all processors.
 pub(super) struct Finder {
     eyes: Vec<Mutex<Eye>>,
+    /// Pictures (and crops) of one inference, at most.
+    batch: usize,
     regions: bool,
     labels: Vec<String>,
     pub(super) name: String,
@@ -80,28 +83,46 @@ impl Finder {
             let detector = Detector::load(&runtime, card.clone(), 1, &mut labels)?;
             Ok(Mutex::new(Eye { detector, labels }))
         };
-        let eyes = (0..threads().max(1)).map(load).collect::<Result<Vec<_>, Failure>>()?;
+        let first: Mutex<Eye> = load(0)?;
+        let batch = batch(work, &first)?;
+        let rest = (1..threads().max(1)).map(load);
+        let eyes = std::iter::once(Ok(first)).chain(rest).collect::<Result<Vec<_>, Failure>>()?;
         let labels = card.labels.iter().flatten().cloned().collect();
-        Ok(Self { eyes, regions: work.regions, labels, name: card.name, sha256: card.sha256 })
+        Ok(Self { eyes, batch, regions: work.regions, labels, name: card.name, sha256: card.sha256 })
     }
 
-    /// What one picture shows, best first.
-    fn look(&self, path: &Path) -> Result<Vec<Seen>, Failure> {
-        let frame = picture(path).map_err(|e| Failure::new(Exit::Source, format!("{}: {e}", path.display())))?;
+    /// What each of some pictures shows, best first; they are decoded all at once.
+    fn look(&self, paths: &[PathBuf]) -> Result<Vec<Vec<Seen>>, Failure> {
+        let decoded =
+            |path: &PathBuf| picture(path).map_err(|e| Failure::new(Exit::Source, format!("{}: {e}", path.display())));
+        let frames = paths.iter().map(decoded).collect::<Result<Vec<Frame>, Failure>>()?;
         let index = rayon::current_thread_index().unwrap_or(0) % self.eyes.len();
         // A session whose last picture panicked is as good as before: it holds nothing between pictures.
         let mut eye = self.eyes[index].lock().unwrap_or_else(PoisonError::into_inner);
         let Eye { detector, labels } = &mut *eye;
-        let mut found = Vec::new();
-        let whole = Region::whole(frame.size());
-        detector.detect(&frame, whole, LongSide::Card, LEAST, &mut found)?;
-        if self.regions {
-            let crops = crops(&frame, detector.card(), &found);
-            detector.detect_regions(&frame, &crops, LEAST, &mut found)?;
+        let mut all = Vec::new();
+        let looks: Vec<_> = frames.iter().map(|frame| (frame, Region::whole(frame.size()))).collect();
+        detector.detect_batch(&looks, self.batch, LongSide::Card, LEAST, &mut all)?;
+        for (frame, found) in frames.iter().zip(&mut all) {
+            if self.regions {
+                let crops = crops(frame, detector.card(), found);
+                detector.detect_regions(frame, &crops, self.batch, LEAST, found)?;
+            }
+            found.sort_by_key(|d| std::cmp::Reverse(d.score));
         }
-        found.sort_by_key(|d| std::cmp::Reverse(d.score));
-        Ok(found.iter().map(|d| seen(d, labels)).collect())
+        Ok(all.iter().map(|found| found.iter().map(|d| seen(d, labels)).collect()).collect())
     }
+}
+
+/// How many pictures each inference takes: as `--batch` says, which must fit, else as the graph does.
+fn batch(work: &Work, eye: &Mutex<Eye>) -> Result<usize, Failure> {
+    let detector = &eye.lock().unwrap_or_else(PoisonError::into_inner).detector;
+    let Some(batch) = work.batch.map(|n| n as usize) else { return Ok(detector.batch().usual()) };
+    if batch > 1 {
+        let line = |e| format!("eval: --batch {batch}: {e}: {}", advice(detector.batch()));
+        detector.takes(batch).map_err(|e| usage(line(e)))?;
+    }
+    Ok(batch)
 }
 
 fn seen(d: &Detection, labels: &Labels) -> Seen {
@@ -135,11 +156,14 @@ pub(super) fn progress(
 ) -> Result<(), Failure> {
     let (started, terminal) = (Instant::now(), std::io::stderr().is_terminal());
     let mut done = 0;
-    for window in paths.chunks(WINDOW) {
-        let results: Vec<Result<Vec<Seen>, Failure>> = window.par_iter().map(|p| finder.look(p)).collect();
+    for window in paths.chunks(WINDOW.max(finder.batch * finder.eyes.len())) {
+        let results: Vec<Result<Vec<Vec<Seen>>, Failure>> =
+            window.par_chunks(finder.batch).map(|some| finder.look(some)).collect();
         for result in results {
-            sink(done, result?)?;
-            done += 1;
+            for seen in result? {
+                sink(done, seen)?;
+                done += 1;
+            }
         }
         if terminal {
             let rate = done as f64 / started.elapsed().as_secs_f64().max(1e-3);
@@ -249,7 +273,7 @@ fn categories<'a>(truth: &'a Truth, finder: &Finder) -> BTreeMap<&'a str, u64> {
 pub(in crate::command) fn coco(work: &Work) -> Result<Exit, Failure> {
     let (truth, hash) = truth(&work.truth)?;
     if let Some(path) = &work.results {
-        if work.resume || work.shard.is_some() || work.regions || work.model.is_some() {
+        if work.resume || work.shard.is_some() || work.regions || work.model.is_some() || work.batch.is_some() {
             return Err(usage("eval coco: --results judges what was found before: remove --model and its companions"));
         }
         let found: Vec<Found> = read_json(path)?;

@@ -27,6 +27,10 @@ struct Seen {
 }
 
 pub(in crate::command) fn wider(work: &Work) -> Result<Exit, Failure> {
+    if work.results.is_some() && (work.model.is_some() || work.batch.is_some()) {
+        let line = "eval wider: --results judges what was found before: remove --model and --batch";
+        return Err(Failure::new(Exit::Usage, line));
+    }
     let known: Vec<Known> = read_json(&work.truth)?;
     let seen: Vec<Seen> = match &work.results {
         Some(path) => read_json(path)?,

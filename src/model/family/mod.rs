@@ -1,5 +1,7 @@
 //! Output tensors to detections, one file per tensor layout. No model names here: a layout is named by what it holds.
 //!
+//! Decoders know one picture: of a batch each gets its part of every tensor ([`super::infer::OutputView::of_picture`]).
+//!
 //! | family | tensors (batch of one) | boxes |
 //! | --- | --- | --- |
 //! | `stride-cls-obj-box-kps` | four a level | centre offset and log size in cells, five landmarks |
@@ -151,7 +153,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn views<'a>(data: &[&'a [f32]]) -> Vec<OutputView<'a>> {
-        data.iter().map(|data| OutputView { name: "t", data }).collect()
+        data.iter().map(|data| OutputView { name: "t", dims: &[], data }).collect()
     }
 
     /// Left, top, width, height; column; score.
