@@ -36,6 +36,7 @@ pub struct Detector {
     wanted: Vec<bool>,
     candidates: Vec<Candidate>,
     merged: Vec<(Detection, Region)>,
+    order: nms::Order,
 }
 
 impl Detector {
@@ -113,7 +114,8 @@ impl Detector {
         let classes: Vec<_> = card.labels.iter().map(|l| l.as_deref().map(|l| labels.intern(l))).collect();
         let wanted = classes.iter().map(Option::is_some).collect();
         let prep = Prep::new(&card);
-        Ok(Self { card, infer, prep, decoder, classes, wanted, candidates: Vec::new(), merged: Vec::new() })
+        let (candidates, merged, order) = Default::default();
+        Ok(Self { card, infer, prep, decoder, classes, wanted, candidates, merged, order })
     }
 
     /// The card.
@@ -149,7 +151,7 @@ impl Detector {
         self.infer.run(prepared.shape, prepared.data, &mut |outputs| {
             decode(decoder, family, wanted, outputs, &seen, candidates)
         })?;
-        nms::suppress(&mut self.candidates, self.card.nms_iou);
+        nms::suppress(&mut self.candidates, self.card.nms_iou, &mut self.order);
         out.extend(self.candidates.iter().filter_map(|c| {
             let class = self.classes.get(usize::from(c.column)).copied().flatten()?;
             Some(Detection { bbox: c.bbox, class, score: c.score, landmarks: c.landmarks })
@@ -176,7 +178,7 @@ impl Detector {
             self.detect(frame, region, LongSide::Card, threshold, out)?;
             merged.extend(out.drain(from..).map(|d| (d, region)));
         }
-        nms::merge_regions(&mut merged, frame.size(), self.card.nms_iou);
+        nms::merge_regions(&mut merged, frame.size(), self.card.nms_iou, &mut self.order);
         out.extend(merged.iter().map(|(d, _)| *d));
         self.merged = merged;
         Ok(())
