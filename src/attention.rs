@@ -122,6 +122,8 @@ struct Wish {
     rank: u8,
     looked: MonoNs,
     motion: bool,
+    /// Among wishes of the same urgency.
+    turn: usize,
 }
 
 impl Wish {
@@ -138,6 +140,7 @@ impl Wish {
             rank: self.rank.min(other.rank),
             looked: self.looked.min(other.looked),
             motion: self.motion || other.motion,
+            turn: self.turn.min(other.turn),
         })
     }
 
@@ -336,6 +339,7 @@ impl Attention {
                 },
                 looked: k.looked,
                 motion: false,
+                turn: wishes.len(),
             });
         }
         for m in verdict.boxes {
@@ -358,9 +362,11 @@ impl Attention {
                 rank: 0,
                 looked: at,
                 motion: true,
+                turn: wishes.len(),
             });
         }
-        wishes.sort_by_key(Wish::urgency);
+        // With the turn no two are equal, and a sort that need not keep ties in order takes no memory.
+        wishes.sort_unstable_by_key(|w| (w.urgency(), w.turn));
         wishes.truncate(MAX_WISHES);
     }
 

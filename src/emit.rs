@@ -7,7 +7,6 @@
 //! takes its place, and `dropped` says how many gave way. The cap is kept on the stream's own clock, so that a replay gives
 //! the same lines on any machine.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +32,7 @@ pub enum Message {
         /// Stream time.
         at: MonoNs,
         /// Capture to decision.
-        latencies: Box<Latencies>,
+        latencies: Arc<Latencies>,
     },
     /// The last line; sent once.
     Bye {
@@ -42,7 +41,7 @@ pub enum Message {
         /// Why.
         reason: ByeReason,
         /// Capture to decision since the last `stats`.
-        latencies: Box<Latencies>,
+        latencies: Arc<Latencies>,
     },
 }
 
@@ -209,8 +208,7 @@ struct Writer<'a, W> {
     seq: u64,
     bytes_out: u64,
     buckets: Vec<Bucket>,
-    /// `track.updated` that wait for the cap, newest of each track.
-    waiting: BTreeMap<(CameraId, TrackNo), Event>,
+    waiting: Waiting,
     given_way: Vec<u64>,
     /// Of each camera, and one for what is about none.
     walls: Vec<Wall>,
@@ -219,6 +217,42 @@ struct Writer<'a, W> {
     last_cpu: Duration,
     last_counts: Vec<Counts>,
     all_latencies: Latencies,
+    // Buffers of `stats`.
+    counts: Vec<Counts>,
+    entries: Vec<Entry>,
+}
+
+/// `track.updated` that wait for the cap, newest of each track, in the order of cameras and tracks. A list: it is short, and keeps
+/// its memory.
+#[derive(Default)]
+struct Waiting(Vec<((CameraId, TrackNo), Event)>);
+
+impl Waiting {
+    fn place(&self, camera: CameraId, track: TrackNo) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&(camera, track), |(key, _)| *key)
+    }
+
+    /// Whether one gave way to it.
+    fn insert(&mut self, camera: CameraId, track: TrackNo, event: Event) -> bool {
+        let place = self.place(camera, track);
+        match place {
+            Ok(i) => self.0[i].1 = event,
+            Err(i) => self.0.insert(i, ((camera, track), event)),
+        }
+        place.is_ok()
+    }
+
+    /// Whether there was one.
+    fn remove(&mut self, camera: CameraId, track: TrackNo) -> bool {
+        self.place(camera, track).map(|i| self.0.remove(i)).is_ok()
+    }
+
+    /// The first of a camera.
+    fn take(&mut self, camera: CameraId) -> Option<Event> {
+        let first = self.0.partition_point(|((c, _), _)| *c < camera);
+        self.0.get(first).filter(|((c, _), _)| *c == camera)?;
+        Some(self.0.remove(first).1)
+    }
 }
 
 /// Writes until the stages before have ended. `out` is stdout, or a buffer in tests; `gone`, asked about once a second, tells
@@ -240,7 +274,7 @@ pub fn run<W: Write>(
         seq: 0,
         bytes_out: 0,
         buckets: vec![Bucket { level: BURST, filled_at: MonoNs(0) }; cameras],
-        waiting: BTreeMap::new(),
+        waiting: Waiting::default(),
         given_way: vec![0; cameras],
         walls: vec![Wall::default(); cameras + 1],
         began: Instant::now(),
@@ -248,6 +282,8 @@ pub fn run<W: Write>(
         last_cpu: Duration::ZERO,
         last_counts: vec![Counts::default(); cameras],
         all_latencies: Latencies::default(),
+        counts: Vec::new(),
+        entries: Vec::new(),
     };
     match writer.all(messages, gone) {
         Ok(true) => Ended::Complete,
@@ -358,20 +394,18 @@ impl<W: Write> Writer<'_, W> {
             (Body::TrackUpdated { track, .. }, Some(camera)) => {
                 let index = usize::from(camera.0);
                 if self.buckets[index].level < MAX_LINE as u64 {
-                    if self.waiting.insert((camera, track), event).is_some() {
+                    if self.waiting.insert(camera, track, event) {
                         self.given_way[index] += 1;
                     }
                     return Ok(());
                 }
                 // There is room for this one, and was none for the last: that gives way, or it would come after.
-                if self.waiting.remove(&(camera, track)).is_some() {
+                if self.waiting.remove(camera, track) {
                     self.given_way[index] += 1;
                 }
             }
             // What is said of a track is said in the order of time: a waiting update gives way to what came after it.
-            (body, Some(camera))
-                if body.track().is_some_and(|track| self.waiting.remove(&(camera, track)).is_some()) =>
-            {
+            (body, Some(camera)) if body.track().is_some_and(|track| self.waiting.remove(camera, track)) => {
                 self.given_way[usize::from(camera.0)] += 1;
             }
             _ => {}
@@ -392,10 +426,8 @@ impl<W: Write> Writer<'_, W> {
                 self.put(Event { camera: Some(camera), at, received: at, body })?;
             }
             while room(self)
-                && let Some((&key, &event)) =
-                    self.waiting.range((camera, TrackNo(0))..=(camera, TrackNo(u32::MAX))).next()
+                && let Some(event) = self.waiting.take(camera)
             {
-                self.waiting.remove(&key);
                 self.put(event)?;
             }
         }
@@ -489,32 +521,33 @@ impl<W: Write> Writer<'_, W> {
         self.let_waiting_out(at, false)?;
         let interval = self.last_stats.elapsed();
         let cpu = self.door.meter.cpu();
-        let now: Vec<Counts> = self.door.ledgers.iter().map(Ledger::counts).collect();
-        let entries: Vec<Entry> = now
-            .iter()
-            .zip(&self.last_counts)
-            .enumerate()
-            .map(|(i, (now, before))| Entry::new(Some(CameraId(i as u8)), *now, now.since(before), interval))
-            .collect();
+        self.counts.clear();
+        self.counts.extend(self.door.ledgers.iter().map(Ledger::counts));
+        let each = self.counts.iter().zip(&self.last_counts).enumerate();
+        self.entries.clear();
+        self.entries.extend(
+            each.map(|(i, (now, before))| Entry::new(Some(CameraId(i as u8)), *now, now.since(before), interval)),
+        );
         let ts = self.utc(at, None);
         let cost = self.cost(interval, cpu.saturating_sub(self.last_cpu), latencies);
-        let mut rest = &entries[..];
-        while !rest.is_empty() {
+        let mut done = 0;
+        while done < self.entries.len() {
             // As many cameras as fit into one line; the others get lines of their own.
-            let mut take = rest.len();
+            let mut take = self.entries.len() - done;
             loop {
                 self.begin(Kind::STATS, ts, None);
-                cost.put(&mut self.line, &self.names, &rest[..take]);
+                cost.put(&mut self.line, &self.names, &self.entries[done..done + take]);
                 if take == 1 || self.line.len() + 2 <= MAX_LINE {
                     break;
                 }
                 take -= 1;
             }
             self.write()?;
-            rest = &rest[take..];
+            done += take;
         }
         self.all_latencies.absorb(latencies);
-        (self.last_stats, self.last_cpu, self.last_counts) = (Instant::now(), cpu, now);
+        (self.last_stats, self.last_cpu) = (Instant::now(), cpu);
+        std::mem::swap(&mut self.last_counts, &mut self.counts);
         Ok(())
     }
 
@@ -621,6 +654,7 @@ mod tests {
     use crate::labels::Labels;
     use proptest::prelude::*;
     use serde_json::Value;
+    use std::collections::BTreeMap;
 
     fn door(bytes_per_second: u64) -> Door {
         let mut labels = Labels::default();
@@ -720,7 +754,7 @@ mod tests {
                 }
                 to.send(Message::Event(sent)).unwrap();
             }
-            let bye = Message::Bye { at: MonoNs(0).plus_ms(ms), reason: ByeReason::Signal, latencies: Box::default() };
+            let bye = Message::Bye { at: MonoNs(0).plus_ms(ms), reason: ByeReason::Signal, latencies: Arc::default() };
             to.send(bye).unwrap();
             drop(to);
             let unsealed = crate::seal::Opened::new((), crate::seal::Wanted::Nothing).confine().unwrap();

@@ -624,7 +624,8 @@ impl Watch {
             }
         }
         let order = |c: &Cluster| (std::cmp::Reverse(c.area()), c.y0, c.x0);
-        found.sort_by_key(|c| (std::cmp::Reverse(c.count), c.y0, c.x0));
+        // By all there is to a cluster: only equal ones tie, and a sort that need not keep their order takes no memory.
+        found.sort_unstable_by_key(|c| (std::cmp::Reverse(c.count), c.y0, c.x0, c.y1, c.x1));
         found.truncate(MAX_CLUSTERS);
         weather.filter(found, mask.len(), dt_ms, s);
         let mut i = 0;

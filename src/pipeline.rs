@@ -27,7 +27,7 @@ use crate::detection::{ClassId, Detection, Score};
 use crate::emit::{self, Door, Ended, Message};
 use crate::event::{Body, ByeReason, CameraReason, Event, FaultReason, LeftReason, Part, RevokedReason, TrackNo};
 use crate::face::gallery::Gallery;
-use crate::face::identity::{Cases, Holder, Identity, Told, bind};
+use crate::face::identity::{Bound, Cases, Holder, Identity, Told, bind};
 use crate::face::vote::{self, Verdict as Vote};
 use crate::flow::{self, Feeder, Ledger, Mode, Taken, Taker};
 use crate::frame::{CameraId, Frame, MonoNs, RawFrame, Stamp};
@@ -167,10 +167,16 @@ impl Moved {
 }
 
 /// The tracks of one frame and what became of them; goes round between vision and report.
-#[derive(Default)]
 struct Sheet {
     tracks: Vec<Track>,
     changes: Vec<track::Change>,
+}
+
+impl Default for Sheet {
+    /// With room for a busy scene.
+    fn default() -> Self {
+        Self { tracks: Vec::with_capacity(32), changes: Vec::with_capacity(32) }
+    }
 }
 
 impl Sheet {
@@ -252,11 +258,13 @@ pub fn run<W: Write + Send>(
     let count = cameras.len();
     let names: Vec<String> = cameras.iter().map(|c| c.name.clone()).collect();
     let (feeders, taker) = flow::slots::<Captured, Note>(&modes);
-    let (raw_free, raw_taken): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<Vec<u8>>(2)).unzip();
+    // Of each camera one at capture, one in its slot and one at scout; all three may lie here for a moment.
+    let (raw_free, raw_taken): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<Vec<u8>>(3)).unzip();
     let lookers = objects.len();
     let nms_iou = objects.first().map_or(0.5, |d| d.card().nms_iou);
-    // What is in work, and what waits before and behind it.
-    let (frame_free, frame_taken) = bounded::<Arc<Frame>>(lookers + 4);
+    // All that can be on their way at once, so that none is ever thrown away and made anew: of each camera two in work; one held and
+    // one waiting before it and two behind, and those that scout, vision and report have in their hands.
+    let (frame_free, frame_taken) = bounded::<Arc<Frame>>((2 * count + 6).max(lookers + 4));
     let (sheet_free, sheet_taken) = bounded::<Sheet>(4);
     // Room for every region of the frames in work: neither side ever waits for the other's queue.
     let room = lookers + 1 + crate::attention::Settings::default().max_regions + 1;
@@ -300,7 +308,9 @@ pub fn run<W: Write + Send>(
         news,
         asked: watch::now(),
         numbers: Numbers::default(),
-        latencies: Latencies::default(),
+        buffers: Buffers::default(),
+        latencies: Arc::default(),
+        told_latencies: Arc::default(),
         stats_every,
         live,
         newest: MonoNs(0),
@@ -553,12 +563,12 @@ impl Lookout {
     }
 }
 
-/// A frame to write to. One that comes back for use again is nobody else's; if it were, another is as good.
-fn sole(frame: &mut Arc<Frame>) -> &mut Frame {
-    if Arc::get_mut(frame).is_none() {
-        *frame = Arc::default();
+/// Something to write to. What comes back for use again is nobody else's; if it were, another is as good.
+fn sole<T: Default>(thing: &mut Arc<T>) -> &mut T {
+    if Arc::get_mut(thing).is_none() {
+        *thing = Arc::default();
     }
-    Arc::get_mut(frame).expect("just made, or nobody else's")
+    Arc::get_mut(thing).expect("just made, or nobody else's")
 }
 
 /// What holds scout back.
@@ -749,12 +759,25 @@ struct Report<'a> {
     person: Option<ClassId>,
     views: Vec<View>,
     numbers: Numbers,
-    latencies: Latencies,
+    buffers: Buffers,
+    latencies: Arc<Latencies>,
+    /// Those told last, to be used again once the writer has read them.
+    told_latencies: Arc<Latencies>,
     stats_every: Duration,
     live: bool,
     newest: MonoNs,
     stop: Arc<AtomicBool>,
     model_failed: &'a AtomicBool,
+}
+
+/// Lists of one frame, kept for the next.
+#[derive(Default)]
+struct Buffers {
+    bound: Bound,
+    /// Tracks of faces.
+    live: Vec<Track>,
+    /// What became known of whom.
+    said: Vec<(Holder, Told)>,
 }
 
 /// The door is closed.
@@ -809,7 +832,7 @@ impl Report<'_> {
             };
             self.newest = self.newest.max(now);
             while self.newest >= stats_at {
-                let latencies = Box::new(std::mem::take(&mut self.latencies));
+                let latencies = self.next_latencies();
                 to.send(Message::Stats { at: stats_at, latencies }).map_err(|_| DoorClosed)?;
                 stats_at = stats_at.plus_ms(every_ms);
             }
@@ -829,7 +852,7 @@ impl Report<'_> {
                     if let Some(frame) = frame {
                         let _ = frame_free.try_send(frame);
                     }
-                    self.latencies.add(Duration::from_nanos(watch::now().0.saturating_sub(received.0)));
+                    sole(&mut self.latencies).add(Duration::from_nanos(watch::now().0.saturating_sub(received.0)));
                 }
             }
         }
@@ -852,8 +875,15 @@ impl Report<'_> {
         } else {
             ByeReason::EndOfStream
         };
-        let latencies = Box::new(std::mem::take(&mut self.latencies));
+        let latencies = self.next_latencies();
         to.send(Message::Bye { at: self.newest, reason, latencies }).map_err(|_| DoorClosed)
+    }
+
+    /// The latencies so far, for the writer; counts anew.
+    fn next_latencies(&mut self) -> Arc<Latencies> {
+        std::mem::swap(&mut self.latencies, &mut self.told_latencies);
+        sole(&mut self.latencies).clear();
+        Arc::clone(&self.told_latencies)
     }
 
     /// Takes over a changed gallery and takes back the names of those who are not in it any more.
@@ -941,7 +971,8 @@ impl Report<'_> {
         };
         view.newest = view.newest.max(stamp.at);
         view.visits.frame(stamp.at, size, tracks, changes, &mut self.numbers, &mut tell);
-        let mut held = Vec::new();
+        let Buffers { bound, live, said } = &mut self.buffers;
+        bound.faces.clear();
         if let (Some(faces), true) = (&mut self.faces, view.wants_faces) {
             match frame {
                 Some(frame) if view.looked.due(stamp.at) => {
@@ -954,9 +985,8 @@ impl Report<'_> {
                         detections.clear();
                     }
                     if self.identity.is_some() {
-                        let persons: Vec<Track> =
-                            tracks.iter().filter(|t| Some(t.class) == self.person).copied().collect();
-                        held = bind(stamp.at, &persons, detections, holds);
+                        let persons = tracks.iter().filter(|t| Some(t.class) == self.person);
+                        bind(stamp.at, persons, detections, holds, bound);
                     }
                     let person_holds =
                         |d: &Detection| tracks.iter().any(|t| Some(t.class) == self.person && holds(t.bbox, d.bbox));
@@ -966,9 +996,10 @@ impl Report<'_> {
                 Some(_) => return result,
                 None => view.face_tracker.still(stamp.at),
             }
-            let live: Vec<Track> = view.face_tracker.tracks().copied().collect();
+            live.clear();
+            live.extend(view.face_tracker.tracks().copied());
             let changes = view.face_tracker.changes();
-            view.face_visits.frame(stamp.at, size, &live, changes, &mut self.numbers, &mut tell);
+            view.face_visits.frame(stamp.at, size, live, changes, &mut self.numbers, &mut tell);
             if let (Some(identity), Some(frame)) = (&mut self.identity, frame) {
                 // The tracker does not say which face it took for which track: the one that lies there.
                 let own = |t: &Track| {
@@ -976,26 +1007,27 @@ impl Report<'_> {
                     let best = |a: &&Detection, b: &&Detection| a.bbox.iou(t.bbox).total_cmp(&b.bbox.iou(t.bbox));
                     detections.iter().filter(near).max_by(best).map(|d| (Holder::Face(t.id), *d))
                 };
-                held.extend(live.iter().filter_map(own));
+                bound.faces.extend(live.iter().filter_map(own));
                 // Consent lapses by the calendar: a camera's is today's, a file's was when the run began.
                 let now_ms = if self.live { watch::utc_ms() } else { identity.began_ms };
                 let alive = |holder| match holder {
                     Holder::Person(id) => tracks.iter().any(|t| t.id == id),
                     Holder::Face(id) => live.iter().any(|t| t.id == id),
                 };
-                let mut said = Vec::new();
+                said.clear();
                 let mut cases = std::mem::replace(&mut view.cases, Cases::new(identity.settings));
                 let turn = faces.turns.take();
                 let numbered = |holder| view.number(holder).is_some();
-                let looked = identity
-                    .look(&mut cases, frame, now_ms, &held, alive, numbered, |holder, what| said.push((holder, what)));
+                let looked = identity.look(&mut cases, frame, now_ms, &bound.faces, alive, numbered, |holder, what| {
+                    said.push((holder, what))
+                });
                 drop(turn);
                 view.cases = cases;
                 if let Err(e) = looked {
                     eprintln!("porchlight: {e}");
                     tell(Body::Fault { part: Part::Identity, reason: FaultReason::InferenceFailed, restarted: false });
                 }
-                for (holder, what) in said {
+                for (holder, what) in said.drain(..) {
                     if let Some(track) = view.number(holder) {
                         tell(identified(identity, track, what));
                     }
@@ -1038,12 +1070,14 @@ pub struct FaceLook {
     last_head: u32,
     /// The whole of every frame, and no heads.
     every_frame: bool,
+    /// What was found in heads; kept for its memory.
+    found: Vec<Detection>,
 }
 
 impl FaceLook {
     /// `person` is the class whose tracks have faces.
     pub fn new(person: Option<ClassId>) -> Self {
-        Self { person, last: None, last_head: 0, every_frame: false }
+        Self { person, last: None, last_head: 0, every_frame: false, found: Vec::new() }
     }
 
     /// Whether it is time for a look.
@@ -1076,18 +1110,22 @@ impl FaceLook {
                 && t.bbox.height() < SMALL_PERSON * size.height as f32
                 && !out.iter().any(|d| holds(t.bbox, d.bbox))
         };
-        let mut heads: Vec<&Track> = tracks.iter().filter(small).collect();
         // Those after the one looked at last, then from the beginning: everybody has a turn.
-        heads.sort_by_key(|t| (t.id.0 <= self.last_head, t.id.0));
-        let mut found = Vec::new();
-        for track in heads.into_iter().take(HEADS_PER_LOOK) {
+        let last_head = self.last_head;
+        let turn = |t: &&Track| (t.id.0 <= last_head, t.id.0);
+        let mut done = None;
+        self.found.clear();
+        for _ in 0..HEADS_PER_LOOK {
+            let later = |t: &&Track| done.is_none_or(|done| turn(t) > done);
+            let Some(track) = tracks.iter().filter(small).filter(later).min_by_key(turn) else { break };
+            done = Some(turn(&track));
             self.last_head = track.id.0;
             let Some(region) = head_region(track.bbox, size) else { continue };
             let side = LongSide::Pixels((region.size.long_side() * 2).clamp(96, 320));
-            detector.detect(frame, region, side, score, &mut found)?;
+            detector.detect(frame, region, side, score, &mut self.found)?;
         }
-        found.retain(|d| !out.iter().any(|o| o.bbox.iou(d.bbox) > 0.3));
-        out.append(&mut found);
+        self.found.retain(|d| !out.iter().any(|o| o.bbox.iou(d.bbox) > 0.3));
+        out.append(&mut self.found);
         Ok(())
     }
 }

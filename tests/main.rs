@@ -1,4 +1,5 @@
-//! One integration binary: everything here runs the real program from outside.
+//! One integration binary: everything here runs the real program from outside. (Beside it there is `allocations.rs`, whose allocator
+//! counts for a whole process.)
 
 mod batch;
 mod bench;

@@ -230,16 +230,17 @@ pub(super) fn check(raw: &RawFrame, limits: &Limits) -> Result<(usize, Size, Fac
     }
 }
 
-/// Decodes one JPEG into `into` without turning it; gives the EXIF chunk (the caller may honour its orientation).
+/// Decodes one JPEG into `into` without turning it; gives `exif` the EXIF chunk (who likes may honour its orientation).
 pub(super) fn decode(
     raw: &RawFrame,
     limits: &Limits,
     scratch: &mut Vec<u8>,
     into: &mut Frame,
-) -> Result<Option<Vec<u8>>, DecodeError> {
+    exif: impl FnOnce(&[u8]),
+) -> Result<(), DecodeError> {
     let (end, size, facts) = check(raw, limits)?;
     prepare(&raw.data[..end], facts, scratch);
-    codec(scratch, limits, size, ColorSpace::RGB, || into.reset(raw.stamp, size))
+    codec(scratch, limits, size, ColorSpace::RGB, || into.reset(raw.stamp, size), exif)
 }
 
 /// The luma of one JPEG, rows without padding, into `into`; gives its size. Neither chroma is transformed nor colour made.
@@ -252,7 +253,7 @@ pub(super) fn luma(
     let (end, size, facts) = check(raw, limits)?;
     prepare(&raw.data[..end], facts, scratch);
     into.resize(size.pixels(), 0);
-    codec(scratch, limits, size, ColorSpace::Luma, || into.as_mut_slice()).map(|_| size)
+    codec(scratch, limits, size, ColorSpace::Luma, || into.as_mut_slice(), |_| ()).map(|()| size)
 }
 
 fn codec<'a>(
@@ -261,7 +262,8 @@ fn codec<'a>(
     wanted: Size,
     colours: ColorSpace,
     into: impl FnOnce() -> &'a mut [u8],
-) -> Result<Option<Vec<u8>>, DecodeError> {
+    exif: impl FnOnce(&[u8]),
+) -> Result<(), DecodeError> {
     guarded("zune-jpeg", || {
         let options = DecoderOptions::default()
             .set_strict_mode(true)
@@ -281,7 +283,10 @@ fn codec<'a>(
             return Err(DecodeError::Codec { reason: "zune-jpeg does not give this picture's colours".to_owned() });
         }
         codec.decode_into(pixels).map_err(codec_error)?;
-        Ok(codec.exif().cloned())
+        if let Some(chunk) = codec.exif() {
+            exif(chunk);
+        }
+        Ok(())
     })
 }
 

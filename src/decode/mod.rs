@@ -168,7 +168,7 @@ impl std::error::Error for DecodeError {}
 /// Turns raw frames into RGB, keeping its buffers from frame to frame.
 ///
 /// Raw formats allocate nothing once the [`Frame`] has grown to their size; MJPG allocates what zune-jpeg does (a few rows
-/// of coefficients); stills allocate freely.
+/// of coefficients for each component, which it cannot be lent); stills allocate freely.
 #[derive(Default)]
 pub struct Decoder {
     limits: Limits,
@@ -222,7 +222,7 @@ impl Decoder {
     /// Any [`DecodeError`]; `into` then holds unspecified pixels and must not be used.
     pub fn decode(&mut self, raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
         match raw.format {
-            PixelFormat::Mjpg => jpeg::decode(raw, &self.limits, &mut self.scratch, into).map(|_orientation| ()),
+            PixelFormat::Mjpg => jpeg::decode(raw, &self.limits, &mut self.scratch, into, |_orientation| ()),
             PixelFormat::Still => still::decode(raw, &self.limits, &mut self.scratch, into),
             PixelFormat::Yuyv
             | PixelFormat::Uyvy

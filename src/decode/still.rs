@@ -27,9 +27,10 @@ pub(super) fn decode(
     }
     if data.starts_with(&[0xff, 0xd8]) {
         // Not through `image`: its JPEG decoder accepts cut-off files.
-        let exif = jpeg::decode(raw, limits, scratch, into)?;
+        let mut orientation = None;
+        jpeg::decode(raw, limits, scratch, into, |exif| orientation = Orientation::from_exif_chunk(exif))?;
         reference::refine(data, into);
-        match exif.and_then(|exif| Orientation::from_exif_chunk(&exif)) {
+        match orientation {
             None | Some(Orientation::NoTransforms) => Ok(()),
             Some(orientation) => {
                 let size = into.size();

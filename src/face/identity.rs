@@ -183,8 +183,12 @@ pub struct Identity {
     pub settings: Settings,
     /// The clock that consent lapses by, for replays: when the run began.
     pub began_ms: i64,
+    // Buffers of `look`.
     scratch: Vec<u8>,
+    candidates: Vec<Candidate>,
+    landmarks: Vec<Landmarks>,
     likeness: Vec<f32>,
+    unlapsed: Vec<Option<f32>>,
     embeddings: Vec<Option<Embedding>>,
 }
 
@@ -202,7 +206,10 @@ impl Identity {
             settings,
             began_ms,
             scratch: Vec::new(),
+            candidates: Vec::new(),
+            landmarks: Vec::new(),
             likeness: Vec::new(),
+            unlapsed: Vec::new(),
             embeddings: Vec::new(),
         }
     }
@@ -262,8 +269,9 @@ impl Identity {
         mut say: impl FnMut(Holder, Told),
     ) -> Result<(), ModelError> {
         let at = frame.stamp.at;
+        let Self { candidates, landmarks, likeness, unlapsed, embeddings, expires, .. } = self;
         cases.open.retain(|holder, _| alive(*holder));
-        let lapsed = |p: PersonId| self.expires.get(p.0 as usize).copied().flatten().is_some_and(|t| t <= now_ms);
+        let lapsed = |p: PersonId| expires.get(p.0 as usize).copied().flatten().is_some_and(|t| t <= now_ms);
         for (holder, case) in &mut cases.open {
             if let Some(person) = case.vote.named().filter(|p| lapsed(*p)) {
                 case.vote.forget(person);
@@ -273,7 +281,7 @@ impl Identity {
                 }
             }
         }
-        let mut candidates: Vec<Candidate> = Vec::new();
+        candidates.clear();
         for (holder, face) in faces {
             let Some(landmarks) = face.landmarks else { continue };
             let Some(quality) = measure(frame, &landmarks, face.score, &mut self.scratch) else { continue };
@@ -290,22 +298,20 @@ impl Identity {
         let outcome = if candidates.is_empty() {
             Ok(())
         } else {
-            let landmarks: Vec<Landmarks> = candidates.iter().map(|c| c.landmarks).collect();
-            self.embedder.embed(frame, &landmarks, &mut self.embeddings)
+            landmarks.clear();
+            landmarks.extend(candidates.iter().map(|c| c.landmarks));
+            self.embedder.embed(frame, landmarks, embeddings)
         };
         if outcome.is_ok() {
-            for (candidate, embedding) in candidates.iter().zip(self.embeddings.drain(..)) {
+            for (candidate, embedding) in candidates.iter().zip(embeddings.drain(..)) {
                 let Some(embedding) = embedding else { continue };
-                self.index.search(&Template::of(&embedding), &mut self.likeness);
-                let likeness: Vec<Option<f32>> = self
-                    .likeness
-                    .iter()
-                    .enumerate()
-                    .map(|(i, l)| (!lapsed(PersonId(i as u32))).then_some(*l))
-                    .collect();
+                self.index.search(&Template::of(&embedding), likeness);
+                unlapsed.clear();
+                let likeness = likeness.iter().enumerate();
+                unlapsed.extend(likeness.map(|(i, l)| (!lapsed(PersonId(i as u32))).then_some(*l)));
                 let case = cases.open.entry(candidate.holder).or_insert_with(|| Case::new(cases.settings));
                 case.embedded(at, candidate.rank);
-                for verdict in case.vote.face(at, &likeness, candidate.rank).into_iter().flatten() {
+                for verdict in case.vote.face(at, unlapsed, candidate.rank).into_iter().flatten() {
                     case.take(verdict, &mut |t| say(candidate.holder, t));
                 }
             }
@@ -329,40 +335,57 @@ const GHOST_MS: u64 = 500;
 
 /// Which person each face belongs to, where that is clear: each person has one face and each face one person, the nearest
 /// head first. A face between two heads belongs to nobody: better no name than another's. A track that
-/// has been looked for in vain for half a second has no head to confuse a present one's with.
-pub fn bind(
+/// has been looked for in vain for half a second has no head to confuse a present one's with. Replaces what `into` holds.
+pub fn bind<'a>(
     at: MonoNs,
-    persons: &[Track],
+    persons: impl Iterator<Item = &'a Track> + Clone,
     faces: &[Detection],
     holds: impl Fn(Box2<FramePx>, Box2<FramePx>) -> bool,
-) -> Vec<(Holder, Detection)> {
+    into: &mut Bound,
+) {
     let head = |b: Box2<FramePx>| Point::<FramePx>::new(b.center().x, b.y0 + 0.12 * b.height());
     let far = |t: &Track, d: &Detection| {
         let (h, c) = (head(t.bbox), d.bbox.center());
         (h.x - c.x).hypot(h.y - c.y) / d.bbox.width().max(1.0)
     };
-    let mut pairs = Vec::new();
+    let Bound { pairs, faces: bound } = into;
+    pairs.clear();
+    bound.clear();
     for (i, face) in faces.iter().enumerate() {
-        let holders = || persons.iter().filter(|t| holds(t.bbox, face.bbox));
+        let holders = || persons.clone().filter(|t| holds(t.bbox, face.bbox));
         let present = |t: &Track| t.state != State::Lost || at.ms_since(t.last_seen) < GHOST_MS;
         let some_present = holders().any(present);
-        let mut held: Vec<(f32, TrackId)> =
-            holders().filter(|t| !some_present || present(t)).map(|t| (far(t, face), t.id)).collect();
-        held.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        match held[..] {
-            [(distance, id)] => pairs.push((distance, id, i)),
-            [(nearest, id), (next, _), ..] if next >= nearest + 1.0 => pairs.push((nearest, id, i)),
+        let closer = |a: (f32, TrackId), b: (f32, TrackId)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).is_lt();
+        let (mut first, mut second) = (None, None);
+        for t in holders().filter(|t| !some_present || present(t)) {
+            let this = (far(t, face), t.id);
+            if first.is_none_or(|first| closer(this, first)) {
+                (first, second) = (Some(this), first);
+            } else if second.is_none_or(|second| closer(this, second)) {
+                second = Some(this);
+            }
+        }
+        match (first, second) {
+            (Some((distance, id)), None) => pairs.push((distance, id, i)),
+            (Some((nearest, id)), Some((next, _))) if next >= nearest + 1.0 => pairs.push((nearest, id, i)),
             _ => {}
         }
     }
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
-    let mut bound: Vec<(Holder, Detection)> = Vec::new();
-    for (_, id, i) in pairs {
+    pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+    for &(_, id, i) in pairs.iter() {
         if !bound.iter().any(|(h, _)| *h == Holder::Person(id)) {
             bound.push((Holder::Person(id), faces[i]));
         }
     }
-    bound
+}
+
+/// Faces and whose they are, in memory that is used again.
+#[derive(Default)]
+pub struct Bound {
+    /// What may belong together: how far apart, whose, which face.
+    pairs: Vec<(f32, TrackId, usize)>,
+    /// Each with its holder.
+    pub faces: Vec<(Holder, Detection)>,
 }
 
 #[cfg(test)]
@@ -401,13 +424,17 @@ mod tests {
     fn a_face_goes_to_the_head_it_is_on_and_to_nobody_between_two() {
         let persons = [track(1, 0.0, 0.0, 100.0, 300.0), track(2, 80.0, 0.0, 100.0, 300.0)];
         let bound = |faces: &[Detection]| -> Vec<Holder> {
-            bind(at(0), &persons, faces, inside).into_iter().map(|(h, _)| h).collect()
+            let mut bound = Bound::default();
+            bind(at(0), persons.iter(), faces, inside, &mut bound);
+            bound.faces.into_iter().map(|(h, _)| h).collect()
         };
         assert_eq!(bound(&[face(35.0, 20.0, 30.0)]), [Holder::Person(TrackId(1))]);
         assert_eq!(bound(&[face(75.0, 20.0, 30.0)]), [], "between two heads");
         // Two faces in one body: the one at its head.
         let two = [face(35.0, 150.0, 30.0), face(35.0, 20.0, 30.0)];
-        let bound = bind(at(0), &persons[..1], &two, inside);
+        let mut bound = Bound::default();
+        bind(at(0), persons[..1].iter(), &two, inside, &mut bound);
+        let bound = bound.faces;
         assert_eq!(bound.len(), 1);
         assert_eq!(bound[0].1.bbox.y0, 20.0);
     }
@@ -417,7 +444,9 @@ mod tests {
         let bound = |states: [State; 2], ms: u64| -> Vec<Holder> {
             let mut persons = [track(1, 0.0, 0.0, 100.0, 300.0), track(2, 10.0, 0.0, 100.0, 300.0)];
             persons.iter_mut().zip(states).for_each(|(t, state)| t.state = state);
-            bind(at(ms), &persons, &[face(35.0, 20.0, 30.0)], inside).into_iter().map(|(h, _)| h).collect()
+            let mut bound = Bound::default();
+            bind(at(ms), persons.iter(), &[face(35.0, 20.0, 30.0)], inside, &mut bound);
+            bound.faces.into_iter().map(|(h, _)| h).collect()
         };
         let (there, lost) = (State::Confirmed, State::Lost);
         assert_eq!(bound([there, lost], 499), []);

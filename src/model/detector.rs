@@ -80,6 +80,7 @@ pub struct Detector {
     seen: Vec<Seen>,
     candidates: Vec<Candidate>,
     merged: Vec<(Detection, Region)>,
+    order: nms::Order,
 }
 
 impl Detector {
@@ -161,8 +162,8 @@ impl Detector {
         let classes: Vec<_> = card.labels.iter().map(|l| l.as_deref().map(|l| labels.intern(l))).collect();
         let wanted = classes.iter().map(Option::is_some).collect();
         let prep = Prep::new(&card);
-        let (seen, candidates, merged) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { card, infer, prep, decoder, classes, wanted, batch, seen, candidates, merged })
+        let (seen, candidates, merged, order) = Default::default();
+        Ok(Self { card, infer, prep, decoder, classes, wanted, batch, seen, candidates, merged, order })
     }
 
     /// How many pictures it takes in one inference.
@@ -252,7 +253,7 @@ impl Detector {
         threshold: f32,
         found: &mut dyn FnMut(usize, Detection),
     ) -> Result<(), ModelError> {
-        let Self { card, infer, prep, decoder, classes, wanted, batch, seen, candidates, .. } = self;
+        let Self { card, infer, prep, decoder, classes, wanted, batch, seen, candidates, order, .. } = self;
         let Some(&(frame, region)) = looks.first() else { return Ok(()) };
         let count = match *batch {
             Batch::Any => looks.len(),
@@ -283,7 +284,7 @@ impl Detector {
                     let own = outputs.iter().map(|o| o.of_picture(i, count)).collect::<Result<Vec<_>, _>>()?;
                     decode(decoder, &card.family, wanted, &own, seen, candidates)?;
                 }
-                nms::suppress(candidates, card.nms_iou);
+                nms::suppress(candidates, card.nms_iou, order);
                 for c in candidates.iter() {
                     if let Some(class) = classes.get(usize::from(c.column)).copied().flatten() {
                         found(i, Detection { bbox: c.bbox, class, score: c.score, landmarks: c.landmarks });
@@ -316,7 +317,7 @@ impl Detector {
         for (found, &region) in each.into_iter().zip(regions) {
             merged.extend(found.into_iter().map(|d| (d, region)));
         }
-        nms::merge_regions(&mut merged, frame.size(), self.card.nms_iou);
+        nms::merge_regions(&mut merged, frame.size(), self.card.nms_iou, &mut self.order);
         out.extend(merged.iter().map(|(d, _)| *d));
         self.merged = merged;
         Ok(())

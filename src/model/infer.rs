@@ -349,15 +349,23 @@ impl Infer for OrtSession {
         // A view: the runtime reads our buffer in place.
         let input = TensorRef::from_array_view((shape, data)).map_err(|e| failed(&self.model, &e))?;
         let results = self.session.run(ort::inputs![input]).map_err(|e| failed(&self.model, &e))?;
-        let mut views = Vec::with_capacity(self.outputs.len());
-        for info in &self.outputs {
+        // Views cannot outlive the answer, and nearly every model has so few that they need no list of their own.
+        let mut few = [OutputView { name: "", dims: &[], data: &[] }; 16];
+        let mut many = Vec::new();
+        let views = if let Some(few) = few.get_mut(..self.outputs.len()) {
+            few
+        } else {
+            many.resize(self.outputs.len(), OutputView { name: "", dims: &[], data: &[] });
+            &mut many[..]
+        };
+        for (view, info) in views.iter_mut().zip(&self.outputs) {
             let Some(value) = results.get(&info.name) else {
                 return Err(failed(&self.model, &format_args!("no output '{}' in the answer", info.name)));
             };
             let (dims, data) = value.try_extract_tensor::<f32>().map_err(|e| failed(&self.model, &e))?;
-            views.push(OutputView { name: &info.name, dims, data });
+            *view = OutputView { name: &info.name, dims, data };
         }
-        read(&views).map_err(|e| match e {
+        read(views).map_err(|e| match e {
             ModelError::Tensor { tensor, wanted, found, .. } => {
                 ModelError::Tensor { model: self.model.clone(), tensor, wanted, found }
             }

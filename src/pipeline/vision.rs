@@ -209,6 +209,7 @@ pub(super) struct Vision<'a> {
     most_open: usize,
     failures: u32,
     spares: Spares,
+    order: nms::Order,
     merged: Vec<(Detection, Region)>,
     detections: Vec<Detection>,
 }
@@ -250,6 +251,7 @@ impl<'a> Vision<'a> {
             open: 0,
             failures: 0,
             spares: Spares::default(),
+            order: nms::Order::default(),
             merged: Vec::new(),
             detections: Vec::new(),
         }
@@ -416,7 +418,7 @@ impl<'a> Vision<'a> {
         } else {
             self.failures = 0;
             Ledger::count(&ledger.inferred);
-            merge(found, looked, size, self.nms_iou, &mut self.merged, &mut self.detections);
+            merge(found, looked, size, self.nms_iou, &mut self.order, &mut self.merged, &mut self.detections);
             if let Some(wanted) = &eye.wanted {
                 self.detections.retain(|d| wanted.contains(&d.class));
             }
@@ -435,6 +437,7 @@ fn merge(
     looked: &[Region],
     frame: Size,
     nms_iou: f32,
+    order: &mut nms::Order,
     merged: &mut Vec<(Detection, Region)>,
     into: &mut Vec<Detection>,
 ) {
@@ -442,7 +445,7 @@ fn merge(
     for (list, &region) in found.iter_mut().zip(looked) {
         merged.extend(list.drain(..).map(|d| (d, region)));
     }
-    nms::merge_regions(merged, frame, nms_iou);
+    nms::merge_regions(merged, frame, nms_iou, order);
     into.clear();
     into.extend(merged.iter().map(|(d, _)| *d));
 }

@@ -58,12 +58,14 @@ pub struct Visits {
     size: Size,
     places: Places,
     now: MonoNs,
+    /// Of visits that ended, for their memory.
+    spare: Vec<Whereabouts>,
 }
 
 impl Visits {
     /// None yet; `places` are the zones and lines of their camera.
     pub fn new(settings: Settings, places: Places) -> Self {
-        Self { settings, open: Vec::new(), size: Size::default(), places, now: MonoNs(0) }
+        Self { settings, open: Vec::new(), size: Size::default(), places, now: MonoNs(0), spare: Vec::new() }
     }
 
     /// The number under which a track was told.
@@ -98,6 +100,8 @@ impl Visits {
                 score: track.score,
                 bbox: track.bbox.to_unit(size),
             });
+            let mut whereabouts = self.spare.pop().unwrap_or_default();
+            self.places.settle(track.class, &mut whereabouts);
             self.open.push(Visit {
                 id: *id,
                 no,
@@ -105,7 +109,7 @@ impl Visits {
                 told_box: track.bbox,
                 told_moving: track.moving,
                 track: *track,
-                whereabouts: self.places.whereabouts(track.class),
+                whereabouts,
             });
         }
         for visit in &mut self.open {
@@ -169,6 +173,7 @@ impl Visits {
             dwell_ms: track.last_seen.ms_since(track.first_seen),
             reason,
         });
+        self.spare.push(visit.whereabouts);
     }
 }
 

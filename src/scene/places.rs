@@ -225,16 +225,16 @@ impl Places {
         Some([new[0] / old[0], new[1] / old[1]])
     }
 
-    /// What a new track of that label has to do with.
-    pub(super) fn whereabouts(&self, label: ClassId) -> Whereabouts {
+    /// Fills in what a new track of that label has to do with.
+    pub(super) fn settle(&self, label: ClassId, into: &mut Whereabouts) {
         let counts = |labels: &Option<Vec<ClassId>>| labels.as_ref().is_none_or(|l| l.contains(&label));
         let areas = (0..self.areas.len()).filter(|&i| counts(&self.areas[i].zone.labels));
         let gates = (0..self.gates.len()).filter(|&i| counts(&self.gates[i].line.labels));
         let side = |gate| Side { gate, settled: None, other: None, last: None, passed: false };
-        Whereabouts {
-            stays: areas.map(|area| Stay { area, state: Stance::New }).collect(),
-            sides: gates.map(side).collect(),
-        }
+        into.stays.clear();
+        into.stays.extend(areas.map(|area| Stay { area, state: Stance::New }));
+        into.sides.clear();
+        into.sides.extend(gates.map(side));
     }
 }
 

@@ -2,9 +2,8 @@
 //!
 //! Only pairs that may match at all are given, as edges. In a real scene they fall into many small groups that share
 //! nothing, so each group is solved alone: most hold one pair and need no solver, and the cubic cost of Kuhn-Munkres
-//! (crate `pathfinding`) meets only the crowds.
-
-use pathfinding::kuhn_munkres::{Weights, kuhn_munkres};
+//! meets only the crowds. The solver is our own so that its memory is used again from frame to frame; the tests compare it with
+//! the crate `pathfinding`.
 
 /// A pair that may match; the weight is positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,29 +27,96 @@ pub(super) struct Assign {
     pairs: Vec<(usize, usize)>,
 }
 
-/// A small matrix, never with more rows than columns; what is not an edge weighs 0.
-#[derive(Clone, Debug, Default)]
+/// A small matrix, never with more rows than columns; what is not an edge weighs 0. And what it takes to solve it.
+#[derive(Debug, Default)]
 struct Dense {
     rows: usize,
     cols: usize,
     data: Vec<i64>,
+    /// A row's price and a column's together are never less than the weight where they meet; among those that are matched, they
+    /// are that weight.
+    row_price: Vec<i64>,
+    col_price: Vec<i64>,
+    /// The answer: the column of each row, and the row of each column.
+    col_of: Vec<Option<usize>>,
+    row_of: Vec<Option<usize>>,
+    /// Of the tree that is grown from an unmatched row: the columns in it; of the others, how far they are from it, and by which
+    /// of its rows.
+    reached: Vec<bool>,
+    slack: Vec<i64>,
+    via: Vec<usize>,
 }
 
-impl Weights<i64> for Dense {
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn columns(&self) -> usize {
-        self.cols
+impl Dense {
+    /// Nothing but zeros.
+    fn reset(&mut self, rows: usize, cols: usize) {
+        (self.rows, self.cols) = (rows, cols);
+        self.data.clear();
+        self.data.resize(rows * cols, 0);
     }
 
     fn at(&self, row: usize, col: usize) -> i64 {
         self.data[row * self.cols + col]
     }
 
-    fn neg(&self) -> Self {
-        Self { data: self.data.iter().map(|v| -v).collect(), ..*self }
+    /// Gives every row a column of its own so that the sum of the weights is greatest (Kuhn-Munkres).
+    fn solve(&mut self) {
+        let Self { rows, cols, .. } = *self;
+        self.row_price.clear();
+        self.row_price.extend(self.data.chunks_exact(cols.max(1)).map(|row| row.iter().copied().max().unwrap_or(0)));
+        self.col_price.clear();
+        self.col_price.resize(cols, 0);
+        self.col_of.clear();
+        self.col_of.resize(rows, None);
+        self.row_of.clear();
+        self.row_of.resize(cols, None);
+        for root in 0..rows {
+            let mut end = self.grow(root);
+            // Along the path each row gives up its column for the next: one pair more.
+            while let Some(col) = end {
+                let row = self.via[col];
+                self.row_of[col] = Some(row);
+                end = self.col_of[row].replace(col);
+            }
+        }
+    }
+
+    /// Grows a tree from an unmatched row until it reaches an unmatched column.
+    fn grow(&mut self, root: usize) -> Option<usize> {
+        self.reached.clear();
+        self.reached.resize(self.cols, false);
+        self.slack.clear();
+        self.slack.resize(self.cols, i64::MAX);
+        self.via.clear();
+        self.via.resize(self.cols, root);
+        let mut row = root;
+        loop {
+            for col in 0..self.cols {
+                let slack = self.row_price[row] + self.col_price[col] - self.at(row, col);
+                if !self.reached[col] && slack < self.slack[col] {
+                    (self.slack[col], self.via[col]) = (slack, row);
+                }
+            }
+            let outside = (0..self.cols).filter(|&col| !self.reached[col]);
+            // There are as many columns as rows at least, so one is left.
+            let nearest = outside.min_by_key(|&col| self.slack[col])?;
+            let step = self.slack[nearest];
+            self.row_price[root] -= step;
+            for col in 0..self.cols {
+                match self.row_of[col] {
+                    Some(row) if self.reached[col] => {
+                        self.col_price[col] += step;
+                        self.row_price[row] -= step;
+                    }
+                    _ => self.slack[col] -= step,
+                }
+            }
+            self.reached[nearest] = true;
+            match self.row_of[nearest] {
+                Some(owner) => row = owner,
+                None => return Some(nearest),
+            }
+        }
     }
 }
 
@@ -107,18 +173,15 @@ impl Assign {
             // The solver wants no more rows than columns.
             let turned = group_rows.len() > group_cols.len();
             let (r, c) = if turned { (&*group_cols, &*group_rows) } else { (&*group_rows, &*group_cols) };
-            dense.rows = r.len();
-            dense.cols = c.len();
-            dense.data.clear();
-            dense.data.resize(r.len() * c.len(), 0);
+            dense.reset(r.len(), c.len());
             for e in group {
                 let (er, ec) = if turned { (e.col, e.row) } else { (e.row, e.col) };
                 if let (Ok(i), Ok(j)) = (r.binary_search(&er), c.binary_search(&ec)) {
                     dense.data[i * c.len() + j] = e.weight;
                 }
             }
-            let (_, chosen) = kuhn_munkres(&*dense);
-            for (i, j) in chosen.into_iter().enumerate() {
+            dense.solve();
+            for (i, j) in dense.col_of.iter().enumerate().filter_map(|(i, j)| Some((i, (*j)?))) {
                 // A row that fits nowhere was given some column for nothing.
                 if dense.at(i, j) > 0 {
                     let (row, col) = if turned { (c[j], r[i]) } else { (r[i], c[j]) };
@@ -171,6 +234,26 @@ mod tests {
     }
 
     proptest! {
+        /// Ties too: they are few weights for many pairs.
+        #[test]
+        fn as_the_crate_of_that_name(weights in prop::collection::vec(0_i64..12, 1..400), rows in 1_usize..12) {
+            let rows = (1..=rows).rev().find(|r| weights.len() / r >= *r).unwrap_or(1);
+            let cols = weights.len() / rows;
+            let mut dense = Dense::default();
+            for turn in 0..2 {
+                // The second time in memory that was used.
+                dense.reset(rows, cols);
+                dense.data.copy_from_slice(&weights[..rows * cols]);
+                dense.data.iter_mut().for_each(|w| *w *= 1 + turn);
+                dense.solve();
+                let matrix = pathfinding::matrix::Matrix::from_vec(rows, cols, dense.data.clone()).expect("as many");
+                let (total, chosen) = pathfinding::kuhn_munkres::kuhn_munkres(&matrix);
+                let ours: Vec<_> = dense.col_of.iter().map(|c| c.expect("every row has one")).collect();
+                prop_assert_eq!(ours.iter().enumerate().map(|(r, c)| dense.at(r, *c)).sum::<i64>(), total);
+                prop_assert_eq!(ours, chosen);
+            }
+        }
+
         #[test]
         fn as_good_as_trying_all(weights in prop::collection::vec(prop::option::of(1_u32..1000), 30), rows in 1_usize..6) {
             let cols = 30 / rows;

@@ -676,7 +676,10 @@ impl Tracker {
                 .fold(0.0, f32::max);
             self.seen.push(Seen { bbox, class: d.class, score: d.score, fineness: finest, taken: false });
         }
-        self.seen.sort_by_key(|d| std::cmp::Reverse(d.score));
+        // As a rule they come in that order, and a sort that keeps ties would take memory to find out.
+        if !self.seen.is_sorted_by_key(|d| std::cmp::Reverse(d.score)) {
+            self.seen.sort_by_key(|d| std::cmp::Reverse(d.score));
+        }
         self.seen.truncate(MAX_DETECTIONS);
     }
 
