@@ -87,6 +87,12 @@ const CHORES: &[Chore] = &[
         run: supply::run,
     },
     Chore {
+        name: "deny",
+        args: "[--no-advisories]",
+        help: "cargo-deny's verdict on the licences, sources and known flaws of all crates (fetches and builds it, and the RustSec database)",
+        run: supply::deny,
+    },
+    Chore {
         name: "fuzz",
         args: "[--minutes N]",
         help: "the fuzz bodies on stable; with minutes also the targets, where cargo-fuzz and nightly are",

@@ -1,10 +1,11 @@
-//! `cargo xtask sbom`: what the program is made of, and that all of it may be given away.
+//! `cargo xtask sbom`: what the program is made of, and that all of it may be given away. `cargo xtask deny`: the same asked of a stranger,
+//! cargo-deny, and of the RustSec database what is known against any of it.
 
 use std::fs;
 use std::process::Command;
 
 use crate::fail::{Failure, Result};
-use crate::proc::{PYTHON, Program};
+use crate::proc::{PYTHON, Program, cargo};
 use crate::python::io;
 use crate::{say, setup};
 
@@ -36,9 +37,40 @@ pub(crate) fn run(args: &[String]) -> Result {
     Ok(())
 }
 
+/// Its own lock file pins what it is built of.
+const CARGO_DENY: &str = "0.20.2";
+
+/// The other chore.
+pub(crate) fn deny(args: &[String]) -> Result {
+    let advisories = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => true,
+        ["--no-advisories"] => false,
+        _ => return Err(Failure::usage(format!("deny takes [--no-advisories], not `{}`", args.join(" ")))),
+    };
+    let home = crate::tools().join(format!("cargo-deny-{CARGO_DENY}"));
+    let program = home.join("bin/cargo-deny");
+    if !program.exists() {
+        let version = format!("={CARGO_DENY}");
+        let root = home.display().to_string();
+        cargo(&["install", "cargo-deny", "--version", &version, "--locked", "--root", &root], &[])?;
+    }
+    let deny = Program { name: "cargo-deny", fix: "rm -r .tools/cargo-deny-*; cargo xtask deny" };
+    let mut command = Command::new(program);
+    command.args(["--locked", "check", "licenses", "bans", "sources"]).args(advisories.then_some("advisories"));
+    deny.passing(command.current_dir(crate::root()))?;
+    let missing = if advisories { "" } else { "; the advisories were not asked" };
+    say(format_args!("deny: cargo-deny {CARGO_DENY} allows all of it{missing}"));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deny_knows_one_option() {
+        assert_eq!(deny(&["--no-licences".into()]).unwrap_err().code, crate::fail::USAGE);
+    }
 
     #[test]
     fn an_unknown_architecture_is_refused() {
