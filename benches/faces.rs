@@ -19,7 +19,7 @@ use porchlight::model::prep::LongSide;
 
 fn portrait() -> Frame {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/hopper.jpg");
-    let raw = RawFrame {
+    let mut raw = RawFrame {
         stamp: Stamp::default(),
         format: PixelFormat::Still,
         size: None,
@@ -28,7 +28,7 @@ fn portrait() -> Frame {
         data: std::fs::read(path).unwrap_or_else(|e| panic!("{path}: {e}")),
     };
     let mut frame = Frame::new();
-    Decoder::new(Limits::default()).decode(&raw, &mut frame).unwrap_or_else(|e| panic!("{path}: {e}"));
+    Decoder::new(Limits::default()).decode(&mut raw, &mut frame).unwrap_or_else(|e| panic!("{path}: {e}"));
     frame
 }
 

@@ -2,8 +2,8 @@
 #![allow(missing_docs)] // criterion's macros
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use porchlight::frame::{Channel, Luma, Range};
 use porchlight::frame::{Frame, MonoNs, Stamp};
-use porchlight::frame::{Luma, LumaAt};
 use porchlight::geom::Size;
 use porchlight::motion::{Motion, Plane, Settings};
 use std::hint::black_box;
@@ -44,14 +44,11 @@ fn bench(c: &mut Criterion) {
         }
         let mut plane = Plane::default();
         group.bench_function(format!("shrink_rgb/{size}"), |b| b.iter(|| plane.set_frame(black_box(&still[0]), 160)));
-        let luma: Vec<u8> = still[0].rgb().iter().step_by(3).copied().collect();
+        let luma: Vec<u8> = still[0].to_rgb().iter().step_by(3).copied().collect();
         group.bench_function(format!("shrink_luma/{size}"), |b| {
             b.iter(|| {
-                plane.set_luma(
-                    Luma { data: black_box(&luma), size, stride: size.width as usize, at: LumaAt::Each },
-                    size,
-                    160,
-                )
+                let channel = Channel { data: black_box(&luma), size, stride: size.width as usize, step: 1 };
+                plane.set_luma(Luma { channel, range: Range::Full }, size, 160)
             });
         });
     }

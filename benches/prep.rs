@@ -1,24 +1,66 @@
-//! From a part of a frame to a model's tensor, against what it takes to move as many bytes and against libraries.
+//! From a part of a frame to a model's tensor, in each layout that cameras send, against what it takes to move as many bytes and against
+//! libraries.
 //!
-//! `bound` copies the part and fills a tensor: what memory costs whoever reads the one and writes the other. `image` and
-//! `fast_image_resize` resize to a picture and then turn it into the same tensor; neither computes the same pixels, bit for bit,
-//! as OpenCV does.
+//! `bound` copies the part's bytes, as they lie in that layout, and fills a tensor: what memory costs whoever reads the one and writes the
+//! other. `image` and `fast_image_resize` resize packed R G B to a picture and then turn it into the same tensor; `yuv` makes R G B of the whole
+//! frame first, which ours then takes the part of. None of them computes the same pixels, bit for bit, as OpenCV does; what OpenCV itself
+//! takes, `cargo xtask opencv-prep` says.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fast_image_resize as fir;
-use porchlight::frame::{Frame, Stamp};
+use porchlight::decode::{Decoder, Limits};
+use porchlight::frame::{Frame, PixelFormat, Range, RawFrame, Stamp};
 use porchlight::geom::{Region, Size};
 use porchlight::model::card::{self, Card};
 use porchlight::model::prep::{LongSide, Prep};
 
-const FRAME: (u32, u32) = (1280, 720);
+const FRAME: Size = Size::new(1280, 720);
 
-fn frame() -> Frame {
-    let size = Size::new(FRAME.0, FRAME.1);
-    let rgb = (0..size.pixels() * 3).map(|i| ((i * 2_654_435_761) >> 13) as u8).collect();
-    Frame::from_rgb(Stamp::default(), size, rgb).expect("its size")
+/// Bytes without a pattern.
+fn bytes(count: usize) -> Vec<u8> {
+    (0..count).map(|i| ((i * 2_654_435_761) >> 13) as u8).collect()
+}
+
+/// Bytes from row to row of the first plane, and in all.
+fn lengths(format: PixelFormat) -> (usize, usize) {
+    let (width, pixels) = (FRAME.width as usize, FRAME.pixels());
+    match format {
+        PixelFormat::Rgb24 => (width * 3, pixels * 3),
+        PixelFormat::Yuyv => (width * 2, pixels * 2),
+        _ => (width, pixels * 3 / 2),
+    }
+}
+
+fn frame(format: PixelFormat) -> Frame {
+    let (stride, length) = lengths(format);
+    let (stamp, range, data) = (Stamp::default(), Range::Full, bytes(length));
+    let mut raw = RawFrame { stamp, format, size: Some(FRAME), stride, range, data };
+    let mut frame = Frame::new();
+    Decoder::new(Limits::default()).decode(&mut raw, &mut frame).expect("its size");
+    frame
+}
+
+/// Copies what the part has in each of the frame's channels; those that lie in one another are one.
+fn copy(frame: &Frame, format: PixelFormat, part: Region, into: &mut Vec<u8>) {
+    into.clear();
+    let planes = match format {
+        PixelFormat::Rgb24 | PixelFormat::Yuyv => 1,
+        PixelFormat::Nv12 => 2,
+        _ => 3,
+    };
+    for channel in &frame.channels()[..planes] {
+        let fewer = (FRAME.width / channel.size.width, FRAME.height / channel.size.height);
+        let (rows, row) = (
+            part.y / fewer.1..(part.y + part.size.height) / fewer.1,
+            (part.size.width / fewer.0) as usize * channel.step,
+        );
+        for y in rows {
+            let at = y as usize * channel.stride + (part.x / fewer.0) as usize * channel.step;
+            into.extend(&channel.data[at..channel.data.len().min(at + row)]);
+        }
+    }
 }
 
 /// Packed R G B to planes of floats, as the object model takes them.
@@ -32,45 +74,44 @@ fn planar(rgb: &[u8], tensor: &mut [f32]) {
 }
 
 fn prep(c: &mut Criterion) {
-    let frame = frame();
-    let picture = image::RgbImage::from_raw(FRAME.0, FRAME.1, frame.rgb().to_vec()).expect("its size");
     let card = |name: &str| Card::load(&card::find(name).expect("committed")).expect("a good card");
-    let square = |side| Region { x: 200, y: 5, size: Size::new(side, side) };
+    let square = |side| Region { x: 200, y: 6, size: Size::new(side, side) };
     let cases = [
         ("ssdlite-mobilenet-v2", "crop300", square(300), (300, 300)),
         ("ssdlite-mobilenet-v2", "crop480", square(480), (300, 300)),
         ("ssdlite-mobilenet-v2", "crop700", square(700), (300, 300)),
-        ("ssdlite-mobilenet-v2", "whole", Region::whole(frame.size()), (300, 300)),
-        ("yunet", "whole", Region::whole(frame.size()), (640, 360)),
+        ("ssdlite-mobilenet-v2", "whole", Region::whole(FRAME), (300, 300)),
+        ("yunet", "whole", Region::whole(FRAME), (640, 360)),
     ];
+    let formats = [PixelFormat::Rgb24, PixelFormat::I420, PixelFormat::Nv12, PixelFormat::Yuyv];
+    let frames = formats.map(|format| (format, frame(format)));
+    let rgb = frames[0].1.packed_rgb().expect("packed").to_vec();
+    let picture = image::RgbImage::from_raw(FRAME.width, FRAME.height, rgb.clone()).expect("its size");
     for (model, name, region, (w, h)) in cases {
-        let mut group = c.benchmark_group(format!("prep/{model}"));
-        let mut prep = Prep::new(&card(model));
-        let long_side = LongSide::Card;
-        group.bench_function(BenchmarkId::new("ours", name), |b| {
-            b.iter(|| black_box(prep.prepare(black_box(&frame), region, long_side).data[0]));
-        });
+        let mut group = c.benchmark_group(format!("prep/{model}/{name}"));
         let (mut part, mut tensor) = (Vec::new(), vec![0f32; (w * h * 3) as usize]);
-        group.bench_function(BenchmarkId::new("bound", name), |b| {
-            b.iter(|| {
-                part.clear();
-                for y in region.y..region.y + region.size.height {
-                    let at = (y * FRAME.0 + region.x) as usize * 3;
-                    part.extend_from_slice(&frame.rgb()[at..at + region.size.width as usize * 3]);
-                }
-                black_box(&mut part);
-                black_box(&mut tensor).fill(black_box(0.5));
+        let mut prep = Prep::new(&card(model));
+        for (format, frame) in &frames {
+            group.bench_function(BenchmarkId::new("bound", format.name()), |b| {
+                b.iter(|| {
+                    copy(black_box(frame), *format, region, &mut part);
+                    black_box(&mut part);
+                    black_box(&mut tensor).fill(black_box(0.5));
+                });
             });
-        });
+            group.bench_function(BenchmarkId::new("ours", format.name()), |b| {
+                b.iter(|| black_box(prep.prepare(black_box(frame), region, LongSide::Card).data[0]));
+            });
+        }
         let Region { x, y, size } = region;
-        group.bench_function(BenchmarkId::new("image", name), |b| {
+        group.bench_function(BenchmarkId::new("image", "rgb24"), |b| {
             b.iter(|| {
                 let view = image::imageops::crop_imm(&picture, x, y, size.width, size.height);
                 let small = image::imageops::resize(&*view, w, h, image::imageops::FilterType::Triangle);
                 planar(small.as_raw(), black_box(&mut tensor));
             });
         });
-        let source = fir::images::TypedImageRef::<fir::pixels::U8x3>::from_buffer(FRAME.0, FRAME.1, frame.rgb());
+        let source = fir::images::TypedImageRef::<fir::pixels::U8x3>::from_buffer(FRAME.width, FRAME.height, &rgb);
         let source = source.expect("its size");
         let (mut resizer, mut small) = (fir::Resizer::new(), vec![0u8; (w * h * 3) as usize]);
         for (name_of, algorithm) in [
@@ -81,7 +122,7 @@ fn prep(c: &mut Criterion) {
                 .crop(x.into(), y.into(), size.width.into(), size.height.into())
                 .resize_alg(algorithm)
                 .use_alpha(false);
-            group.bench_function(BenchmarkId::new(name_of, name), |b| {
+            group.bench_function(BenchmarkId::new(name_of, "rgb24"), |b| {
                 b.iter(|| {
                     let into = fir::images::TypedImage::<fir::pixels::U8x3>::from_buffer(w, h, &mut small);
                     let mut into = into.expect("its size");
@@ -91,6 +132,18 @@ fn prep(c: &mut Criterion) {
                 });
             });
         }
+        let packed = bytes(lengths(PixelFormat::Yuyv).1);
+        let mut whole = Frame::new();
+        group.bench_function(BenchmarkId::new("yuv", "yuyv"), |b| {
+            b.iter(|| {
+                let (width, height) = (FRAME.width, FRAME.height);
+                let image = yuv::YuvPackedImage { yuy: black_box(&packed), yuy_stride: width * 2, width, height };
+                let rgb = whole.reset(Stamp::default(), FRAME);
+                yuv::yuyv422_to_rgb(&image, rgb, width * 3, yuv::YuvRange::Full, yuv::YuvStandardMatrix::Bt601)
+                    .expect("its size");
+                black_box(prep.prepare(&whole, region, LongSide::Card).data[0])
+            });
+        });
         group.finish();
     }
 }

@@ -8,28 +8,18 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use porchlight::attention::Attention;
+use busy::{FPS, Work, card, family, record};
 use porchlight::decode::{Decoder, Limits};
-use porchlight::frame::{Frame, MonoNs, PixelFormat, RawFrame, Stamp};
+use porchlight::frame::Frame;
 use porchlight::geom::Region;
-use porchlight::labels::Labels;
-use porchlight::model::ModelError;
-use porchlight::model::card::{self, Card};
-use porchlight::model::detector::Detector;
-use porchlight::model::infer::{Infer, OutputView, Runtime, TensorInfo};
+use porchlight::model::infer::{Infer, Runtime};
 use porchlight::model::prep::LongSide;
-use porchlight::motion::Motion;
-use porchlight::source::mjpeg::{Split, Splitter};
-use porchlight::track::{Belief, Tracker};
 
-/// The liveliest part of the sample, in frames: two persons cross.
-const BUSY: std::ops::Range<usize> = 243..294;
-const REPEATS: usize = 4;
-const FPS: u64 = 15;
+mod busy;
 
 fn main() {
     // `cargo test --benches` only wants to know that this builds.
@@ -37,12 +27,12 @@ fn main() {
         return;
     }
     let rounds: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(3);
-    let frames = busy_frames();
+    let frames = busy::frames();
     let dir = tempfile::tempdir().expect("a temporary folder");
     let clip = dir.path().join("busy.mjpeg");
     std::fs::write(&clip, frames.concat()).expect("disk space for the clip");
     let runtime = Runtime::load().expect("cargo xtask setup");
-    let work = record(&runtime, &frames);
+    let (work, _) = record(&runtime, &frames, 2);
     let of = |name: &str| work.iter().filter(|w| w.model == name).count();
     println!(
         "{} frames of 1280x720 MJPEG; {} inferences of objects, {} of faces",
@@ -81,108 +71,6 @@ fn main() {
             median(&|r| r.0.event_ms).0,
         );
     }
-}
-
-fn busy_frames() -> Vec<Vec<u8>> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/porch.mjpeg");
-    let mut splitter = Splitter::new(64 << 20);
-    splitter.feed(&std::fs::read(path).expect("committed"));
-    splitter.finish();
-    let mut all = Vec::new();
-    let mut frame = Vec::new();
-    while let Split::Frame(_) = splitter.next(&mut frame) {
-        all.push(std::mem::take(&mut frame));
-    }
-    let part = &all[BUSY];
-    (0..REPEATS).flat_map(|_| part.iter().cloned()).collect()
-}
-
-/// One inference: which session, which input.
-#[derive(Clone)]
-struct Work {
-    model: &'static str,
-    shape: [usize; 4],
-}
-
-/// Notes what it is asked to run.
-struct Recorder {
-    model: &'static str,
-    inner: Box<dyn Infer>,
-    log: Arc<Mutex<Vec<Work>>>,
-}
-
-impl Infer for Recorder {
-    fn inputs(&self) -> &[TensorInfo] {
-        self.inner.inputs()
-    }
-    fn outputs(&self) -> &[TensorInfo] {
-        self.inner.outputs()
-    }
-    fn run(
-        &mut self,
-        shape: [usize; 4],
-        data: &[f32],
-        read: &mut dyn FnMut(&[OutputView<'_>]) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError> {
-        self.log.lock().expect("one thread").push(Work { model: self.model, shape });
-        self.inner.run(shape, data, read)
-    }
-}
-
-fn card(name: &str) -> Card {
-    Card::load(&card::find(name).expect("committed")).expect("a good card")
-}
-
-/// What the stages of a run ask of the models, one after another on one thread.
-fn record(runtime: &Runtime, frames: &[Vec<u8>]) -> Vec<Work> {
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let mut labels = Labels::default();
-    let mut load = |model: &'static str, name: &str| {
-        let card = card(name);
-        let weights = card.verified_weights().expect("committed");
-        let inner = Box::new(runtime.session(name, &weights, 2, &card.tensors).expect("loads"));
-        Detector::new(card, Box::new(Recorder { model, inner, log: Arc::clone(&log) }), &mut labels).expect("fits")
-    };
-    let (mut objects, mut faces) = (load("objects", "ssdlite-mobilenet-v2"), load("faces", "yunet"));
-    let mut decoder = Decoder::new(Limits::default());
-    let mut motion = Motion::new(porchlight::motion::Settings::default());
-    let mut attention = Attention::new(porchlight::attention::Settings::default());
-    let mut tracker = Tracker::new(porchlight::track::Settings::default());
-    // A run looks where the tracks were expected after the frame before the last: the last one is still in work.
-    let mut before = Vec::new();
-    let mut looker = porchlight::pipeline::FaceLook::new(labels.id(porchlight::labels::PERSON));
-    let mut frame = Frame::new();
-    let (mut found, mut looked) = (Vec::new(), Vec::new());
-    for (seq, bytes) in frames.iter().enumerate() {
-        let at = MonoNs(seq as u64 * 1_000_000_000 / FPS);
-        let stamp = Stamp { seq: seq as u64, driver_seq: seq as u64, at, ..Stamp::default() };
-        let raw = RawFrame {
-            stamp,
-            format: PixelFormat::Mjpg,
-            size: None,
-            stride: 0,
-            range: porchlight::frame::Range::Full,
-            data: bytes.clone(),
-        };
-        decoder.decode(&raw, &mut frame).expect("a good frame");
-        let size = frame.size();
-        let verdict = motion.look(at, &frame);
-        looked.clear();
-        looked.extend(attention.choose(at, size, &verdict, before.iter().map(|b: &Belief| b.at(at))).all(size));
-        tracker.remember(&mut before);
-        if looked.is_empty() {
-            tracker.still(at);
-            continue;
-        }
-        objects.detect_regions(&frame, &looked, 1, 0.25, &mut found).expect("runs");
-        tracker.update(at, size, &found, &looked);
-        let tracks: Vec<_> = tracker.tracks().copied().collect();
-        if looker.due(at) {
-            looker.look(&mut faces, &frame, &tracks, &mut found).expect("runs");
-        }
-    }
-    drop((objects, faces));
-    Arc::into_inner(log).expect("nobody else has it").into_inner().expect("one thread")
 }
 
 /// Nothing but sessions, arranged in one of two ways; the faster of them is what the run is compared with.
@@ -253,17 +141,9 @@ impl Bare {
 
 fn inputs() -> (Vec<f32>, Vec<f32>) {
     use porchlight::model::prep::Prep;
-    let bytes = &busy_frames()[0];
-    let raw = RawFrame {
-        stamp: Stamp::default(),
-        format: PixelFormat::Mjpg,
-        size: None,
-        stride: 0,
-        range: porchlight::frame::Range::Full,
-        data: bytes.clone(),
-    };
     let mut frame = Frame::new();
-    Decoder::new(Limits::default()).decode(&raw, &mut frame).expect("a good frame");
+    let mut raw = busy::raw(0, &busy::frames()[0]);
+    Decoder::new(Limits::default()).decode(&mut raw, &mut frame).expect("a good frame");
     let tensor =
         |name: &str, side| Prep::new(&card(name)).prepare(&frame, Region::whole(frame.size()), side).data.to_vec();
     (tensor("ssdlite-mobilenet-v2", LongSide::Card), tensor("yunet", LongSide::Pixels(1280)))
@@ -332,13 +212,6 @@ fn bye_cpu_ms(line: &str) -> f64 {
     let bye: serde_json::Value = serde_json::from_str(line).expect("JSON");
     let number = |key: &str| bye["totals"][key].as_f64().expect("a number");
     number("cpu") * number("interval_ms")
-}
-
-/// A process and its children.
-fn family(pid: u32) -> Vec<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|p| p.parse().ok());
-    std::iter::once(pid).chain(children.flat_map(family)).collect()
 }
 
 /// A number of `/proc/PID/FILE`, 0 when it is gone.

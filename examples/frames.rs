@@ -34,7 +34,7 @@ fn size(word: &str) -> Option<Size> {
 
 /// A picture of another size as YUYV, BT.601, limited range: the nearest pixel will do.
 fn yuyv(frame: &Frame, size: Size) -> Vec<u8> {
-    let (from, rgb) = (frame.size(), frame.rgb());
+    let (from, rgb) = (frame.size(), frame.to_rgb());
     let mut out = Vec::with_capacity(size.pixels() * 2);
     for y in 0..size.height {
         for x in 0..size.width {
@@ -51,12 +51,14 @@ fn yuyv(frame: &Frame, size: Size) -> Vec<u8> {
     out
 }
 
-fn describe(raw: &RawFrame, decoder: &mut Decoder, frame: &mut Frame) -> String {
+fn describe(raw: &mut RawFrame, decoder: &mut Decoder, frame: &mut Frame) -> String {
+    // Of the bytes as they came: decoding may take them.
+    let (length, came) = (raw.data.len(), hash(&raw.data));
     let pixels = match decoder.decode(raw, frame) {
-        Ok(()) => format!("{:016x}", hash(frame.rgb())),
+        Ok(()) => format!("{:016x}", hash(&frame.to_rgb())),
         Err(error) => format!("undecodable ({error})"),
     };
-    format!("bytes={} hash={:016x} stride={} pixels={pixels}", raw.data.len(), hash(&raw.data), raw.stride)
+    format!("bytes={length} hash={came:016x} stride={} pixels={pixels}", raw.stride)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -70,12 +72,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let range = porchlight::frame::Range::Limited;
         let data = std::fs::read(file)?;
         let stride = data.len() / size.height as usize;
-        let raw = RawFrame { stamp: Stamp::default(), format, size: Some(size), stride, range, data };
-        writeln!(out, "{}", describe(&raw, &mut decoder, &mut frame))?;
+        let mut raw = RawFrame { stamp: Stamp::default(), format, size: Some(size), stride, range, data };
+        writeln!(out, "{}", describe(&mut raw, &mut decoder, &mut frame))?;
         return Ok(());
     }
     if let ["--yuyv", wanted, jpeg, file] = words[..] {
-        let raw = RawFrame {
+        let mut raw = RawFrame {
             stamp: Stamp::default(),
             format: PixelFormat::Mjpg,
             size: None,
@@ -83,7 +85,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             range: porchlight::frame::Range::Full,
             data: std::fs::read(jpeg)?,
         };
-        decoder.decode(&raw, &mut frame)?;
+        decoder.decode(&mut raw, &mut frame)?;
         std::fs::write(file, yuyv(&frame, size(wanted).ok_or("a size is WIDTHxHEIGHT")?))?;
         return Ok(());
     }
@@ -110,11 +112,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut buffer = Vec::new();
     while left > 0 && begun.elapsed() < wait {
         buffer = match source.next(buffer)? {
-            Pulled::Frame(raw) => {
+            Pulled::Frame(mut raw) => {
                 left -= 1;
                 let Stamp { seq, driver_seq, at, .. } = raw.stamp;
                 let ms = at.0 / 1_000_000;
-                writeln!(out, "frame {seq} driver={driver_seq} ms={ms} {}", describe(&raw, &mut decoder, &mut frame))?;
+                writeln!(
+                    out,
+                    "frame {seq} driver={driver_seq} ms={ms} {}",
+                    describe(&mut raw, &mut decoder, &mut frame)
+                )?;
                 raw.data
             }
             Pulled::Skipped { buffer, reason, .. } => {

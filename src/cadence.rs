@@ -6,6 +6,8 @@
 //! [`Settings::full_every_ms`] one is decoded whole, for the looks that attention wants of things that stand, and the frames
 //! between go unopened. The first peek that sees something ends the calm, and that very frame is decoded whole.
 
+use std::ops::Range;
+
 use crate::frame::MonoNs;
 use crate::motion::Kind;
 
@@ -70,6 +72,15 @@ impl Cadence {
         }
     }
 
+    /// The times for which [`Cadence::glance`] says [`Glance::Skip`] as long as nothing else is seen.
+    pub fn unopened(&self) -> Option<Range<MonoNs>> {
+        let calm = self.still_since?.plus_ms(self.settings.calm_after_ms);
+        let peek = self.looked.plus_ms(self.settings.peek_every_ms);
+        let until = peek.min(self.full.plus_ms(self.settings.full_every_ms));
+        let from = calm.max(self.looked);
+        (from < until).then_some(from..until)
+    }
+
     /// What a look at the frame of time `at` showed; `whole`: it was decoded whole.
     pub fn saw(&mut self, at: MonoNs, kind: Kind, whole: bool) {
         if at < self.looked || kind != Kind::Still {
@@ -88,11 +99,6 @@ impl Cadence {
     pub fn forget(&mut self) {
         self.still_since = None;
     }
-
-    /// Whether whole frames are wanted only now and then: then peeks need something to compare with.
-    pub fn is_calm(&self, at: MonoNs) -> bool {
-        self.still_since.is_some_and(|since| at.ms_since(since) >= self.settings.calm_after_ms)
-    }
 }
 
 #[cfg(test)]
@@ -110,6 +116,9 @@ mod tests {
         let mut done = Vec::new();
         for (at, moves) in frames {
             let glance = cadence.glance(ms(at));
+            // What is told beforehand is what is said then.
+            let unopened = cadence.unopened().is_some_and(|times| times.contains(&ms(at)));
+            assert_eq!(unopened, glance == Glance::Skip, "{at} {cadence:?}");
             let kind = if moves { Kind::Moving } else { Kind::Still };
             match glance {
                 Glance::Skip => {}

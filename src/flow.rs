@@ -8,6 +8,7 @@
 //! one: a producer that would have to keep a receiver to steal the old frame back could never notice that the consumer died.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ struct Slot<T, N> {
     notes: VecDeque<(u64, MonoNs, N)>,
     puts: u64,
     open: bool,
+    /// See [`Taker::pass_over`].
+    passed: Option<Range<MonoNs>>,
 }
 
 impl<T, N> Slot<T, N> {
@@ -75,8 +78,10 @@ impl<T, N> Inner<T, N> {
 
 /// One slot per camera in the order of their ids, and the one end that takes from all of them.
 pub fn slots<T, N>(modes: &[Mode]) -> (Vec<Feeder<T, N>>, Taker<T, N>) {
-    let slots =
-        modes.iter().map(|&mode| Slot { mode, item: None, notes: VecDeque::new(), puts: 0, open: true }).collect();
+    let slots = modes
+        .iter()
+        .map(|&mode| Slot { mode, item: None, notes: VecDeque::new(), puts: 0, open: true, passed: None })
+        .collect();
     let inner = Arc::new(Inner {
         shared: Mutex::new(Shared { slots, consumer_alive: true, file_had_its_turn: false }),
         arrived: Condvar::new(),
@@ -109,10 +114,17 @@ impl<T, N> Feeder<T, N> {
         }
         let slot = &mut shared.slots[self.index];
         let place = slot.place();
+        // Whatever it says, it may concern what is wanted.
+        slot.passed = None;
         slot.notes.push_back((place, at, note));
         drop(shared);
         self.inner.arrived.notify_one();
         Ok(())
+    }
+
+    /// Whether a frame captured at `at` need not be put: nobody would open it. Saves a still camera a wake-up a frame.
+    pub fn is_passed_over(&self, at: MonoNs) -> bool {
+        self.inner.lock().slots[self.index].passed.as_ref().is_some_and(|times| times.contains(&at))
     }
 
     /// Puts a frame captured at `at`. Returns the one it displaced, which the caller counts.
@@ -207,6 +219,20 @@ impl<T, N> Taker<T, N> {
             let (guard, _) =
                 self.inner.arrived.wait_timeout(shared, deadline - now).unwrap_or_else(PoisonError::into_inner);
             shared = guard;
+        }
+    }
+}
+
+impl<T, N> Taker<T, N> {
+    /// Says of a camera in which time its frames will not be opened; until the next call, or a note.
+    ///
+    /// Frames of several files wait for each other, and one that is not put is waited for: not for those.
+    pub fn pass_over(&self, camera: CameraId, times: Option<Range<MonoNs>>) {
+        let mut shared = self.inner.lock();
+        let files = shared.slots.iter().filter(|s| s.mode == Mode::Lossless).count();
+        let slot = &mut shared.slots[usize::from(camera.0)];
+        if slot.mode == Mode::Latest || files == 1 {
+            slot.passed = times;
         }
     }
 }
@@ -319,6 +345,23 @@ mod tests {
     use proptest::prelude::*;
 
     const SOON: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn frames_that_nobody_would_open_are_told_beforehand_until_something_is_said() {
+        let (feeders, taker) = slots::<u8, u8>(&[Mode::Latest, Mode::Lossless]);
+        let times = || Some(MonoNs(10)..MonoNs(20));
+        for (feeder, camera) in feeders.iter().zip([CameraId(0), CameraId(1)]) {
+            taker.pass_over(camera, times());
+            let passed = [9, 10, 19, 20].map(|at| feeder.is_passed_over(MonoNs(at)));
+            assert_eq!(passed, [false, true, true, false]);
+            feeder.note(MonoNs(11), 1).expect("there is a consumer");
+            assert!(!feeder.is_passed_over(MonoNs(12)));
+        }
+        // Another file would wait for a frame that never comes.
+        let (feeders, taker) = slots::<u8, u8>(&[Mode::Lossless, Mode::Lossless]);
+        taker.pass_over(CameraId(0), times());
+        assert!(!feeders[0].is_passed_over(MonoNs(12)));
+    }
 
     #[test]
     fn a_live_slot_keeps_the_newest() {

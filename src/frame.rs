@@ -4,7 +4,7 @@
 //! the time and never a clock, so that replaying a file gives the same events on any machine. Neither [`RawFrame`] nor
 //! [`Frame`] can be cloned, serialised or debug-printed with its content: a picture has no way into a log line.
 
-use crate::geom::Size;
+use crate::geom::{Region, Size};
 
 /// Nanoseconds on the stream's own clock: `CLOCK_MONOTONIC` for a camera, 0 at the first frame for a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,44 +129,126 @@ impl std::fmt::Debug for RawFrame {
     }
 }
 
-/// Where the luma lies among the bytes of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LumaAt {
-    /// Every byte is one.
-    Each,
-    /// The first of each pair (YUYV).
-    First,
-    /// The second of each pair (UYVY).
-    Second,
-}
-
-/// The luma of a frame whose colour nobody has asked for; full or limited range, as it came.
+/// One channel of a frame: samples that lie `step` bytes apart, in rows `stride` bytes apart.
 #[derive(Clone, Copy)]
-pub struct Luma<'a> {
-    /// The bytes.
+pub struct Channel<'a> {
+    /// The bytes, from the first sample on; what follows the last sample need not be there.
     pub data: &'a [u8],
-    /// Of the frame, pixels.
+    /// In samples.
     pub size: Size,
     /// Bytes from row to row.
     pub stride: usize,
-    /// Which of them are luma.
-    pub at: LumaAt,
+    /// Bytes from sample to sample: 1 in a plane, 2 for the luma of YUYV, 3 in packed R G B.
+    pub step: usize,
 }
 
-impl std::fmt::Debug for Luma<'_> {
-    /// Never the content.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Luma({})", self.size)
+impl Channel<'_> {
+    /// The sample at (`x`, `y`), which must lie inside.
+    pub fn at(&self, x: usize, y: usize) -> u8 {
+        self.data[y * self.stride + x * self.step]
     }
 }
 
-/// Decoded pixels: packed R G B, 8 bits, rows without padding.
+impl std::fmt::Debug for Channel<'_> {
+    /// Never the content.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Channel({})", self.size)
+    }
+}
+
+/// What motion is looked for in: brightness, and what stands for black and white in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Luma<'a> {
+    /// The samples: those of the frame, or the means of its blocks of 8x8.
+    pub channel: Channel<'a>,
+    /// Of the samples.
+    pub range: Range,
+}
+
+/// What the three channels of a frame stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Colours {
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Luma and the differences of blue and of red from it (ITU-R BT.601), the differences perhaps in half as many columns or rows.
+    Yuv(Range),
+    /// Luma alone: only the first channel counts.
+    Grey(Range),
+}
+
+/// Where one channel lies among the bytes of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Offset of the first sample.
+    pub at: usize,
+    /// See [`Channel::size`].
+    pub size: Size,
+    /// See [`Channel::stride`].
+    pub stride: usize,
+    /// See [`Channel::step`].
+    pub step: usize,
+}
+
+impl Place {
+    /// One byte behind the last sample; `None` beyond the address space or without samples.
+    fn end(&self) -> Option<usize> {
+        let (columns, rows) = (self.size.width.checked_sub(1)? as usize, self.size.height.checked_sub(1)? as usize);
+        let (row, column) = (rows.checked_mul(self.stride)?, columns.checked_mul(self.step)?);
+        self.at.checked_add(row)?.checked_add(column)?.checked_add(1)
+    }
+
+    pub(crate) fn of<'a>(&self, bytes: &'a [u8]) -> Channel<'a> {
+        let data = bytes.get(self.at..).unwrap_or_default();
+        Channel { data, size: self.size, stride: self.stride, step: self.step }
+    }
+}
+
+/// How the samples of a frame lie among its bytes, and what they stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// What the channels stand for.
+    pub colours: Colours,
+    /// R, G and B, or Y, U and V.
+    pub channels: [Place; 3],
+    /// The means of the luma's blocks of 8x8, where the decoder had them for nothing.
+    pub eighth: Option<Place>,
+}
+
+impl Layout {
+    /// Packed R G B, rows without padding.
+    pub fn rgb(size: Size) -> Self {
+        let stride = size.width as usize * 3;
+        Self { channels: [0, 1, 2].map(|at| Place { at, size, stride, step: 3 }), ..Self::default() }
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        let counts = match self.colours {
+            Colours::Grey(_) => 1,
+            _ => 3,
+        };
+        let mut places = self.channels[..counts].iter().chain(&self.eighth);
+        places.all(|place| place.end().is_some_and(|end| end <= bytes))
+    }
+}
+
+/// From this long side on, motion is looked for in the means of blocks: they are then as fine as its cells.
+const MEANS_FROM: u32 = 1280;
+
+/// Whether motion is looked for in the means of a frame's 8x8 blocks rather than in its samples.
+pub(crate) fn means_serve(size: Size) -> bool {
+    size.long_side() >= MEANS_FROM
+}
+
+/// A decoded frame: 8-bit samples, as the camera sent them. Colours are made where they are needed, of the parts that are looked at;
+/// see [`Frame::channels`].
 #[derive(Default)]
 pub struct Frame {
     /// Who, which, when.
     pub stamp: Stamp,
     size: Size,
-    rgb: Vec<u8>,
+    layout: Layout,
+    bytes: Vec<u8>,
 }
 
 impl std::fmt::Debug for Frame {
@@ -177,7 +259,7 @@ impl std::fmt::Debug for Frame {
 }
 
 impl Frame {
-    /// A black frame; its buffer is reused by [`Frame::reset`].
+    /// A frame without pixels; its buffer is used again by whoever fills it.
     pub fn new() -> Self {
         Self::default()
     }
@@ -187,23 +269,102 @@ impl Frame {
         self.size
     }
 
-    /// The pixels: `3 * width * height` bytes, R G B, row after row.
-    pub fn rgb(&self) -> &[u8] {
-        &self.rgb
+    /// What [`Frame::channels`] stand for.
+    pub fn colours(&self) -> Colours {
+        self.layout.colours
     }
 
-    /// Takes on a new stamp and size and gives the buffer to write, `3 * width * height` bytes of unspecified content.
+    /// Its samples, R, G and B or Y, U and V. Of a grey frame all three are the luma.
+    pub fn channels(&self) -> [Channel<'_>; 3] {
+        let [first, second, third] = self.layout.channels.map(|place| place.of(&self.bytes));
+        match self.layout.colours {
+            Colours::Grey(_) => [first; 3],
+            _ => [first, second, third],
+        }
+    }
+
+    /// What motion is looked for in; `None` for a frame of red, green and blue.
+    pub fn luma(&self) -> Option<Luma<'_>> {
+        let range = match self.layout.colours {
+            Colours::Rgb => return None,
+            Colours::Yuv(range) | Colours::Grey(range) => range,
+        };
+        let means = self.layout.eighth.filter(|_| means_serve(self.size));
+        Some(Luma { channel: means.unwrap_or(self.layout.channels[0]).of(&self.bytes), range })
+    }
+
+    /// The pixels where they are packed R G B without padding: `3 * width * height` bytes.
+    pub fn packed_rgb(&self) -> Option<&[u8]> {
+        (self.layout == Layout::rgb(self.size)).then(|| &self.bytes[..self.size.pixels() * 3])
+    }
+
+    /// All pixels, packed R G B. For tools and tests: it makes more than anybody needs who looks at a part.
+    pub fn to_rgb(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.part_to_rgb(Region::whole(self.size), &mut out);
+        out
+    }
+
+    /// The pixels of a part inside the frame, packed R G B, replacing `out`; the nearest samples of colour.
+    pub fn part_to_rgb(&self, part: Region, out: &mut Vec<u8>) {
+        let (colours, channels) = (self.layout.colours, self.channels());
+        let Size { width, height } = self.size;
+        // How many times as many pixels as samples.
+        let fewer = channels.map(|c| {
+            (width.div_ceil(c.size.width.max(1)).max(1) as usize, height.div_ceil(c.size.height.max(1)).max(1) as usize)
+        });
+        out.clear();
+        out.reserve(part.size.pixels() * 3);
+        for y in part.y as usize..(part.y + part.size.height) as usize {
+            for x in part.x as usize..(part.x + part.size.width) as usize {
+                let sample = |c: usize| f32::from(channels[c].at(x / fewer[c].0, y / fewer[c].1));
+                let rgb = colours.to_rgb([0, 1, 2].map(sample));
+                out.extend(rgb.map(|v| v.round() as u8));
+            }
+        }
+    }
+
+    /// Takes on a new stamp and size and gives the buffer to write, `3 * width * height` bytes of unspecified content, packed R G B.
     /// Keeps the allocation when it is large enough.
     pub fn reset(&mut self, stamp: Stamp, size: Size) -> &mut [u8] {
         self.stamp = stamp;
         self.size = size;
-        self.rgb.resize(size.pixels() * 3, 0);
-        &mut self.rgb
+        self.layout = Layout::rgb(size);
+        self.bytes.resize(size.pixels() * 3, 0);
+        &mut self.bytes
     }
 
     /// Adopts a ready buffer; `None` unless it holds exactly `3 * width * height` bytes.
     pub fn from_rgb(stamp: Stamp, size: Size, rgb: Vec<u8>) -> Option<Self> {
-        (rgb.len() == size.pixels() * 3).then_some(Self { stamp, size, rgb })
+        let layout = Layout::rgb(size);
+        (rgb.len() == size.pixels() * 3).then_some(Self { stamp, size, layout, bytes: rgb })
+    }
+
+    /// Exchanges its bytes for those of another, which lie as `layout` says. False, and nothing is exchanged, when a sample
+    /// would lie beyond their end.
+    pub fn exchange(&mut self, stamp: Stamp, size: Size, layout: Layout, bytes: &mut Vec<u8>) -> bool {
+        let fits = layout.fits(bytes.len());
+        if fits {
+            std::mem::swap(&mut self.bytes, bytes);
+            (self.stamp, self.size, self.layout) = (stamp, size, layout);
+        }
+        fits
+    }
+}
+
+impl Colours {
+    /// Three samples as red, green and blue, 0..=255, by ITU-R BT.601.
+    pub fn to_rgb(self, samples: [f32; 3]) -> [f32; 3] {
+        let [y, u, v] = samples;
+        let (y, gain) = match self {
+            Self::Rgb => return samples,
+            Self::Yuv(Range::Full) => (y, 1.0),
+            Self::Yuv(Range::Limited) => ((y - 16.0) * (255.0 / 219.0), 255.0 / 224.0),
+            Self::Grey(Range::Full) => return [y; 3],
+            Self::Grey(Range::Limited) => return [((y - 16.0) * (255.0 / 219.0)).clamp(0.0, 255.0); 3],
+        };
+        let (u, v) = (gain * (u - 128.0), gain * (v - 128.0));
+        [y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u].map(|value| value.clamp(0.0, 255.0))
     }
 }
 

@@ -23,7 +23,7 @@
 //! ([`Settings::weather_frames`]) before it counts; what is much larger than they counts at once, and so does everything in
 //! dry weather.
 
-use crate::frame::{Frame, Luma, LumaAt, MonoNs};
+use crate::frame::{Channel, Frame, Luma, MonoNs, Range};
 use crate::geom::{Box2, FramePx, Size};
 
 /// Thresholds and time constants. Luma is 0..=255, the mean over a cell.
@@ -103,29 +103,42 @@ impl Plane {
     /// Shrinks a frame to at most `cells` cells along its long side.
     pub fn set_frame(&mut self, frame: &Frame, cells: u32) {
         let size = frame.size();
-        // BT.601 luma in 256ths.
-        self.shrink(frame.rgb(), size, size.width as usize * 3, size, cells, &[77, 150, 29]);
+        match frame.luma() {
+            Some(luma) => {
+                self.set_luma(luma, size, cells);
+            }
+            None => {
+                let [Channel { data, stride, .. }, ..] = frame.channels();
+                // BT.601 luma in 256ths.
+                self.shrink(data, size, stride, size, cells, &[77, 150, 29]);
+            }
+        }
     }
 
     /// Shrinks luma that stands for a frame of size `frame`: the Y of a camera's YUYV or NV12, or a JPEG's, maybe decoded at
     /// a fraction of its size. Shorter data than that is no plane: false, and everything stays as it was.
     pub fn set_luma(&mut self, luma: Luma<'_>, frame: Size, cells: u32) -> bool {
-        let Luma { data, size, stride, at } = luma;
-        let weights: &[u16] = match at {
-            LumaAt::Each => &[256],
-            LumaAt::First => &[256, 0],
-            LumaAt::Second => &[0, 256],
+        let Luma { channel: Channel { data, size, stride, step }, range } = luma;
+        let weights: &[u16] = match step {
+            1 => &[256],
+            2 => &[256, 0],
+            _ => return false,
         };
-        let (row, height) = (size.width as usize * weights.len(), size.height as usize);
+        let (row, height) = ((size.width as usize * step).saturating_sub(step - 1), size.height as usize);
         let needed = stride.checked_mul(height.saturating_sub(1)).and_then(|n| n.checked_add(row));
         if stride < row || needed.is_none_or(|n| data.len() < n) {
             return false;
         }
         self.shrink(data, size, stride, frame, cells, weights);
+        if range == Range::Limited {
+            // So that a difference means the same whatever the camera calls black and white.
+            self.luma.iter_mut().for_each(|v| *v = ((*v - 16.0) * (255.0 / 219.0)).clamp(0.0, 255.0));
+        }
         true
     }
 
-    /// Box average. `weights` holds one weight for each byte of a pixel, 256 in all.
+    /// Box average. `weights` holds one weight for each byte of a pixel, 256 in all; of a row's last pixel only those bytes that weigh
+    /// something need be there.
     fn shrink(&mut self, data: &[u8], size: Size, stride: usize, frame: Size, cells: u32, weights: &[u16]) {
         let cell = size.long_side().div_ceil(cells.max(32)).clamp(1, MAX_CELL) as usize;
         let (width, height) = (size.width as usize, size.height as usize);
@@ -140,7 +153,8 @@ impl Plane {
         self.scale = (per_pixel(size.width, frame.width), per_pixel(size.height, frame.height));
         // Half the rows of a large cell tell its mean nearly as well, for half the memory traffic.
         let step = if cell >= 4 { 2 } else { 1 }.max(cell.div_ceil(MAX_ROWS));
-        let bytes = width * weights.len();
+        let weightless = weights.iter().rev().take_while(|w| **w == 0).count();
+        let bytes = width * weights.len() - weightless;
         self.sums.resize(bytes, 0);
         if self.weights.len() != cell * weights.len() || !self.weights.starts_with(weights) {
             self.weights.clear();
@@ -158,7 +172,7 @@ impl Plane {
             }
             for chunk in self.sums.chunks(cell * weights.len()) {
                 let total: u32 = chunk.iter().zip(&self.weights).map(|(s, w)| u32::from(*s) * u32::from(*w)).sum();
-                let pixels = (chunk.len() / weights.len()) as u32 * summed;
+                let pixels = chunk.len().div_ceil(weights.len()) as u32 * summed;
                 self.luma.push(total as f32 / (256 * pixels) as f32);
             }
         }
@@ -233,10 +247,6 @@ impl Light {
 pub struct Motion {
     settings: Settings,
     plane: Plane,
-    /// Of a frame that was not decoded.
-    peeked: Plane,
-    /// How such a plane differs from a decoded one.
-    bias: Vec<f32>,
     state: Watch,
 }
 
@@ -360,7 +370,7 @@ const VISITED: u8 = 2;
 impl Motion {
     /// Has seen nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, plane: Plane::default(), peeked: Plane::default(), bias: Vec::new(), state: Watch::default() }
+        Self { settings, plane: Plane::default(), state: Watch::default() }
     }
 
     /// Compares a frame with what came before.
@@ -369,25 +379,12 @@ impl Motion {
         self.state.look(at, &self.plane, &self.settings)
     }
 
-    /// Compares the luma of a frame that was not decoded. Before the first of them, [`Motion::compare_with`] must have seen
-    /// a decoded frame of that size; `None` otherwise.
-    pub fn peek(&mut self, at: MonoNs, luma: Luma<'_>) -> Option<Verdict<'_>> {
-        if !self.peeked.set_luma(luma, luma.size, self.settings.cells) || self.bias.len() != self.peeked.luma.len() {
+    /// Compares the luma of a frame of size `frame` that was not decoded; `None` unless the frames before it were seen in the same way.
+    pub fn peek(&mut self, at: MonoNs, luma: Luma<'_>, frame: Size) -> Option<Verdict<'_>> {
+        if !self.plane.set_luma(luma, frame, self.settings.cells) || !self.state.shape.same_shape(&self.plane) {
             return None;
         }
-        for (cell, bias) in self.peeked.luma.iter_mut().zip(&self.bias) {
-            *cell -= bias;
-        }
-        Some(self.state.look(at, &self.peeked, &self.settings))
-    }
-
-    /// Learns how the luma of a frame differs from that of its decoded colours, cell by cell (saturated colours, another
-    /// range): of the frame that [`Motion::look`] saw last.
-    pub fn compare_with(&mut self, luma: Luma<'_>) {
-        self.bias.clear();
-        if self.peeked.set_luma(luma, luma.size, self.settings.cells) && self.peeked.same_shape(&self.plane) {
-            self.bias.extend(self.peeked.luma.iter().zip(&self.plane.luma).map(|(peeked, whole)| peeked - whole));
-        }
+        Some(self.state.look(at, &self.plane, &self.settings))
     }
 
     /// The same for a plane that was made elsewhere (see [`Plane::set_luma`]).

@@ -15,6 +15,7 @@
 //! any number of threads.
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::cadence::{Cadence, Glance};
-use crate::decode::{DecodeError, Decoder, Limits};
+use crate::decode::{self, DecodeError, Decoder, Limits};
 use crate::detection::{ClassId, Detection, Score};
 use crate::emit::{self, Door, Ended, Message};
 use crate::event::{Body, ByeReason, CameraReason, Event, FaultReason, LeftReason, Part, RevokedReason, TrackNo};
@@ -45,7 +46,7 @@ use crate::watch::{self, Latencies, Pulse};
 
 mod vision;
 
-use vision::{Eye, Look, Task, Turns, Vision, Ways};
+use vision::{Eye, Table, Turns, Vision, Ways};
 
 /// One camera, opened.
 pub struct Camera {
@@ -199,8 +200,10 @@ enum Scouted {
 /// Vision to report.
 enum Seen {
     Frame {
-        /// With pixels where something was looked at; faces are looked for in them.
+        /// With pixels where it is time to look for faces in them.
         frame: Option<Arc<Frame>>,
+        /// Objects were looked for in it.
+        looked: bool,
         stamp: Stamp,
         size: Size,
         received: MonoNs,
@@ -262,14 +265,10 @@ pub fn run<W: Write + Send>(
     let (raw_free, raw_taken): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<Vec<u8>>(3)).unzip();
     let lookers = objects.len();
     let nms_iou = objects.first().map_or(0.5, |d| d.card().nms_iou);
-    // All that can be on their way at once, so that none is ever thrown away and made anew: of each camera two in work; one held and
-    // one waiting before it and two behind, and those that scout, vision and report have in their hands.
-    let (frame_free, frame_taken) = bounded::<Arc<Frame>>((2 * count + 6).max(lookers + 4));
+    // All that can be on their way at once, so that none is ever thrown away and made anew: of each camera two in work; two held and
+    // one waiting before them and two behind, and those that scout, vision and report have in their hands.
+    let (frame_free, frame_taken) = bounded::<Arc<Frame>>((2 * count + 7).max(lookers + 5));
     let (sheet_free, sheet_taken) = bounded::<Sheet>(4);
-    // Room for every region of the frames in work: neither side ever waits for the other's queue.
-    let room = lookers + 1 + crate::attention::Settings::default().max_regions + 1;
-    let (task_to, tasks) = bounded::<Task>(room);
-    let (look_to, looks) = bounded::<Look>(room);
     let (scouted_to, scouted) = bounded::<Scouted>(1);
     // Two: while report tells one face from another, which takes as long as a frame, lookers go on.
     let (seen_to, seen) = bounded::<Seen>(2);
@@ -296,7 +295,9 @@ pub fn run<W: Write + Send>(
         Arc::clone(&ledgers),
         &model_failed,
         Arc::clone(&stop),
+        Ways { to: seen_to, frame_free: frame_free.clone(), sheets: sheet_taken },
     );
+    let table = Table::new(vision);
     let report = Report {
         faces: faces.map(|detector| Faces { detector, turns: &turns }),
         person: person_class,
@@ -338,14 +339,12 @@ pub fn run<W: Write + Send>(
         // Below the reporting threshold a detection may still continue a track.
         let floor = object_score.min(crate::track::Settings::default().low_score);
         for ((index, detector), pulse) in objects.into_iter().enumerate().zip(looking) {
-            let (tasks, to, turns) = (tasks.clone(), look_to.clone(), &turns);
-            let work = move || vision::look(detector, floor, turns, &tasks, &to, pulse);
+            let (table, turns) = (&table, &turns);
+            let work = move || table.look(detector, floor, turns, pulse);
             threads.push(start(scope, format!("looker-{index}"), pulse, work));
         }
-        // Theirs alone: when all of them are gone, so are the tasks and the looks.
-        drop((tasks, look_to));
-        let ways = Ways { tasks: task_to, looks, to: seen_to, frame_free: frame_free.clone(), sheets: sheet_taken };
-        threads.push(start(scope, "vision".into(), second, move || vision.run(&scouted, ways, second)));
+        let table = &table;
+        threads.push(start(scope, "vision".into(), second, move || table.bring(&scouted, second)));
         let work = move || report.run(&seen, &message_to, &frame_free, &sheet_free, third);
         threads.push(start(scope, "report".into(), third, work));
         let reader_gone = || {
@@ -434,6 +433,12 @@ fn capture(
                 gap(&mut counted, &stamp);
                 last = Some(stamp);
                 Ledger::count(&ledger.captured);
+                // Whole as far as one sees from outside, and nobody would look inside.
+                if feeder.is_passed_over(stamp.at) && decode::check(&raw, &Limits::default()).is_ok() {
+                    Ledger::count(&ledger.still);
+                    spare = Some(raw.data);
+                    continue;
+                }
                 match feeder.put(stamp.at, Captured { raw, received: watch::now() }) {
                     Ok(None) => {}
                     Ok(Some(old)) => {
@@ -520,11 +525,16 @@ impl Lookout {
         }
     }
 
+    /// The times whose frames it would not open, as far as it knows.
+    fn unopened(&self) -> Option<Range<MonoNs>> {
+        self.cadence.unopened().filter(|_| !self.every_frame)
+    }
+
     /// Looks at a frame as closely as it takes. `None`: nothing on it, nobody needs it.
     fn look(
         &mut self,
         decoder: &mut Decoder,
-        captured: &Captured,
+        captured: &mut Captured,
         frame: impl FnOnce() -> Arc<Frame>,
     ) -> Result<Option<Scouted>, DecodeError> {
         let Captured { raw, received } = captured;
@@ -538,9 +548,9 @@ impl Lookout {
         let mut moved = None;
         match self.cadence.glance(at) {
             Glance::Full => {}
-            Glance::Skip => return decoder.check(raw).map(|()| None),
+            Glance::Skip => return decode::check(raw, &decoder.limits()).map(|()| None),
             Glance::Peek => {
-                if let Some(verdict) = decoder.luma(raw)?.and_then(|luma| self.motion.peek(at, luma)) {
+                if let Some(verdict) = decoder.luma(raw)?.and_then(|(luma, size)| self.motion.peek(at, luma, size)) {
                     if verdict.kind == Kind::Still {
                         self.cadence.saw(at, Kind::Still, false);
                         return Ok(None);
@@ -554,11 +564,6 @@ impl Lookout {
         // A peek that saw something has told it: the same frame again would not differ from itself.
         let moved = moved.unwrap_or_else(|| Moved::new(&self.motion.look(at, &frame)));
         self.cadence.saw(at, moved.kind, true);
-        if self.cadence.is_calm(at)
-            && let Some(luma) = decoder.luma(raw)?
-        {
-            self.motion.compare_with(luma);
-        }
         Ok(Some(Scouted::Frame { frame, received, moved }))
     }
 }
@@ -641,7 +646,7 @@ fn scout(
                     return;
                 }
             }
-            Taken::Item(camera, captured) => {
+            Taken::Item(camera, mut captured) => {
                 let index = usize::from(camera.0);
                 let at = captured.raw.stamp.at;
                 newest = newest.max(at);
@@ -652,7 +657,8 @@ fn scout(
                     continue;
                 }
                 let lookout = &mut lookouts[index];
-                let looked = lookout.look(&mut decoder, &captured, || frame_taken.try_recv().unwrap_or_default());
+                let looked = lookout.look(&mut decoder, &mut captured, || frame_taken.try_recv().unwrap_or_default());
+                taker.pass_over(camera, lookout.unopened());
                 // A full channel means that the source has buffers enough.
                 let _ = raw_free[index].try_send(captured.raw.data);
                 let broken = &mut lookout.broken_in_a_row;
@@ -845,8 +851,8 @@ impl Report<'_> {
                         Body::Fault { part: Part::Objects, reason: FaultReason::InferenceFailed, restarted: false };
                     say(to, stamp.camera, stamp.at, received, body)?;
                 }
-                Some(Seen::Frame { frame, stamp, size, received, sheet }) => {
-                    self.frame(to, frame.as_deref(), stamp, size, received, &sheet, &mut detections)?;
+                Some(Seen::Frame { frame, looked, stamp, size, received, sheet }) => {
+                    self.frame(to, frame.as_deref(), looked, stamp, size, received, &sheet, &mut detections)?;
                     // Full channels mean that there are enough.
                     let _ = sheet_free.try_send(sheet);
                     if let Some(frame) = frame {
@@ -956,6 +962,7 @@ impl Report<'_> {
         &mut self,
         to: &Sender<Message>,
         frame: Option<&Frame>,
+        looked: bool,
         stamp: Stamp,
         size: Size,
         received: MonoNs,
@@ -975,7 +982,7 @@ impl Report<'_> {
         bound.faces.clear();
         if let (Some(faces), true) = (&mut self.faces, view.wants_faces) {
             match frame {
-                Some(frame) if view.looked.due(stamp.at) => {
+                Some(frame) => {
                     let turn = faces.turns.take();
                     let result = view.looked.look(&mut faces.detector, frame, tracks, detections);
                     drop(turn);
@@ -993,7 +1000,7 @@ impl Report<'_> {
                     detections.retain(|d| !person_holds(d));
                     view.face_tracker.update(stamp.at, size, detections, &[Region::whole(size)]);
                 }
-                Some(_) => return result,
+                None if looked => return result,
                 None => view.face_tracker.still(stamp.at),
             }
             live.clear();
@@ -1060,12 +1067,34 @@ fn identified(identity: &Identity, track: TrackNo, what: Told) -> Body {
     }
 }
 
-/// When and where faces of one camera are looked for.
+/// When faces of one camera are looked for. The frames between are free again as soon as their objects are known.
+#[derive(Clone, Debug, Default)]
+pub struct FacePace {
+    last: Option<MonoNs>,
+    every_frame: bool,
+}
+
+impl FacePace {
+    /// In every frame, or five times a second.
+    pub fn new(every_frame: bool) -> Self {
+        Self { last: None, every_frame }
+    }
+
+    /// Whether it is time for a look at the frame of time `at`; if so, it counts as looked at.
+    pub fn due(&mut self, at: MonoNs) -> bool {
+        let due = self.every_frame || self.last.is_none_or(|t| at.ms_since(t) >= FACES_EVERY_MS);
+        if due {
+            self.last = Some(at);
+        }
+        due
+    }
+}
+
+/// Where faces of one camera are looked for.
 #[derive(Debug)]
 pub struct FaceLook {
     /// Tracks of this class have faces; `None` where the object model knows no persons.
     person: Option<ClassId>,
-    last: Option<MonoNs>,
     /// Whose head was looked at last, so that small persons take turns.
     last_head: u32,
     /// The whole of every frame, and no heads.
@@ -1077,12 +1106,7 @@ pub struct FaceLook {
 impl FaceLook {
     /// `person` is the class whose tracks have faces.
     pub fn new(person: Option<ClassId>) -> Self {
-        Self { person, last: None, last_head: 0, every_frame: false, found: Vec::new() }
-    }
-
-    /// Whether it is time for a look.
-    pub fn due(&self, at: MonoNs) -> bool {
-        self.every_frame || self.last.is_none_or(|t| at.ms_since(t) >= FACES_EVERY_MS)
+        Self { person, last_head: 0, every_frame: false, found: Vec::new() }
     }
 
     /// Faces in the whole frame, and in the head regions of persons too small for that; replaces `out`.
@@ -1096,7 +1120,6 @@ impl FaceLook {
         tracks: &[Track],
         out: &mut Vec<Detection>,
     ) -> Result<(), crate::model::ModelError> {
-        self.last = Some(frame.stamp.at);
         let score = detector.card().score;
         out.clear();
         detector.detect(frame, Region::whole(frame.size()), LongSide::Card, score, out)?;

@@ -544,15 +544,16 @@ const STAGES: [&str; 6] = ["capture", "scout", "looker", "vision", "report", "wr
 /// is asked for in every frame, every look for faces (166 in that time) or with every line would be more.
 const GROWTH: u64 = 16;
 
-/// Frames that are captured and not decoded yet when counting begins or ends, at most.
-const ON_THE_WAY: u64 = 3;
+/// The same for the lookers, together: each keeps tables for the sizes of regions that it has met, eight across and eight down, and they grow
+/// to the largest. There are 1500 looks and more, so that one allocation a look would be far beyond it.
+const TABLES: u64 = 100;
 
-fn check(counted: &Counted, decoder: u64) {
+fn check(counted: &Counted) {
     for stage in STAGES {
-        let (found, allowed) = (counted.of(stage), if stage == "scout" { decoder } else { 0 });
+        let (found, allowed) = (counted.of(stage), if stage == "looker" { TABLES } else { GROWTH });
         assert!(
-            found <= allowed * (COUNTED + ON_THE_WAY) + GROWTH,
-            "{stage}: {found} allocations in {COUNTED} frames, {allowed} of each are not ours; PORCHLIGHT_TRACE_ALLOCATIONS=20 shows"
+            found <= allowed,
+            "{stage}: {found} allocations in {COUNTED} frames; PORCHLIGHT_TRACE_ALLOCATIONS=20 shows"
         );
     }
 }
@@ -561,12 +562,8 @@ fn check(counted: &Counted, decoder: u64) {
 fn raw_frames_cost_no_allocation() {
     let counted = run(Box::new(Raw::new()), Range::Limited);
     assert!(counted.lines > 100 && counted.inferred > COUNTED, "a busy scene: {counted:?}");
-    check(&counted, 0);
+    check(&counted);
 }
-
-/// What zune-jpeg asks for to decode one picture of three components with halved colours: their list, room for doubling, and of each
-/// its coefficients and four rows. It has no way to be lent memory, nor to be used for a second picture.
-const ZUNE_JPEG: u64 = 17;
 
 /// A clip of JPEGs with halved colours, of one frame after another of those.
 fn clip(frames: impl Iterator<Item = u64>) -> (tempfile::TempDir, Box<dyn FrameSource>) {
@@ -596,30 +593,25 @@ fn clip(frames: impl Iterator<Item = u64>) -> (tempfile::TempDir, Box<dyn FrameS
 }
 
 #[test]
-fn jpegs_cost_what_their_decoder_takes() {
+fn jpegs_cost_no_allocation() {
     let (_dir, source) = clip(0..PERIOD);
     let counted = run(source, Range::Full);
     assert!(counted.lines > 100 && counted.inferred > COUNTED, "a busy scene: {counted:?}");
-    check(&counted, ZUNE_JPEG);
-    assert!(counted.of("scout") >= ZUNE_JPEG * (COUNTED - ON_THE_WAY), "it takes less by now: {counted:?}");
+    check(&counted);
 }
 
 /// Where nothing moves, most frames are not decoded.
 #[test]
-fn a_calm_scene_costs_less() {
+fn a_calm_scene_costs_no_allocation() {
     let (_dir, source) = clip(0..1);
     let counted = run(source, Range::Full);
     assert!(counted.inferred < COUNTED / 10, "a calm scene: {counted:?}");
-    assert!(counted.of("scout") <= ZUNE_JPEG * COUNTED / 3 + GROWTH, "{counted:?}");
-    check(&counted, ZUNE_JPEG);
+    check(&counted);
 }
 
-/// What the crate `ort` asks for around one inference: lists of inputs and outputs, and names. What ONNX Runtime itself takes comes
-/// from its arena and is not seen here.
-const ORT: u64 = 5;
-
+/// What ONNX Runtime itself takes comes from its arena and the C++ library and is not seen here.
 #[test]
-fn an_inference_costs_what_its_binding_takes() {
+fn an_inference_costs_no_allocation_of_ours() {
     const TIMES: u64 = 20;
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let card = load("ssdlite-mobilenet-v2");
@@ -633,5 +625,5 @@ fn an_inference_costs_what_its_binding_takes() {
     let asked = || COUNTS[PLACE.get()].load(Ordering::Relaxed);
     let before = asked();
     (0..TIMES).for_each(|_| infer());
-    assert_eq!(asked() - before, ORT * TIMES);
+    assert_eq!(asked() - before, 0);
 }

@@ -314,9 +314,9 @@ fn first_good_face(clip: &Path, fps: u64) -> i64 {
     let mut at = 0;
     while let Split::Frame(_) = splitter.next(&mut data) {
         let (format, range) = (PixelFormat::Mjpg, Range::Full);
-        let raw =
+        let mut raw =
             RawFrame { stamp: Stamp::default(), format, size: None, stride: 0, range, data: std::mem::take(&mut data) };
-        decoder.decode(&raw, &mut frame).expect("a good frame");
+        decoder.decode(&mut raw, &mut frame).expect("a good frame");
         let mut found = Vec::new();
         let score = detector.card().score;
         detector.detect(&frame, Region::whole(frame.size()), LongSide::Card, score, &mut found).expect("runs");

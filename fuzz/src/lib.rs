@@ -35,7 +35,7 @@ pub fn decode(data: &[u8]) {
     let Some((head, body)) = data.split_at_checked(5) else { return };
     let format = FORMATS[usize::from(head[0]) % FORMATS.len()];
     let sized = head[4] & 1 == 1 || !matches!(format, PixelFormat::Mjpg | PixelFormat::Still);
-    let raw = RawFrame {
+    let mut raw = RawFrame {
         stamp: Stamp::default(),
         format,
         size: sized.then(|| Size::new(u32::from(head[1]), u32::from(head[2]))),
@@ -44,9 +44,10 @@ pub fn decode(data: &[u8]) {
         data: body.to_vec(),
     };
     let mut frame = Frame::new();
-    match Decoder::new(limits()).decode(&raw, &mut frame) {
+    match Decoder::new(limits()).decode(&mut raw, &mut frame) {
         Ok(()) => {
-            assert_eq!(frame.rgb().len(), frame.size().pixels() * 3);
+            assert_eq!(frame.to_rgb().len(), frame.size().pixels() * 3);
+            assert!(frame.luma().is_none_or(|luma| luma.channel.size.pixels() > 0));
             assert!(frame.size().long_side() <= 512);
         }
         Err(error) => {
@@ -98,8 +99,8 @@ pub fn y4m(data: &[u8]) {
     // A frame costs at least the 6 bytes of its line, so that the number of pulls is bounded by the stream.
     for _ in 0..stream.len() {
         match source.next(std::mem::take(&mut buffer)) {
-            Ok(Pulled::Frame(raw)) => {
-                decoder.decode(&raw, &mut frame).expect("what the reader accepts can be decoded");
+            Ok(Pulled::Frame(mut raw)) => {
+                decoder.decode(&mut raw, &mut frame).expect("what the reader accepts can be decoded");
                 buffer = raw.data;
             }
             Ok(Pulled::Skipped { buffer: back, .. } | Pulled::State { buffer: back, .. } | Pulled::Quiet(back)) => {

@@ -109,8 +109,8 @@ fn the_seed_is_a_picture() {
     // Or the damage above would be done to garbage.
     use porchlight::frame::{Frame, PixelFormat, Range, RawFrame, Stamp};
     let (stamp, size, range) = (Stamp::default(), None, Range::Full);
-    let raw = RawFrame { stamp, format: PixelFormat::Mjpg, size, stride: 0, range, data: jpeg() };
+    let mut raw = RawFrame { stamp, format: PixelFormat::Mjpg, size, stride: 0, range, data: jpeg() };
     let mut frame = Frame::new();
-    porchlight::decode::Decoder::default().decode(&raw, &mut frame).unwrap();
+    porchlight::decode::Decoder::default().decode(&mut raw, &mut frame).unwrap();
     assert!(frame.rgb().iter().all(|&value| value == 128));
 }

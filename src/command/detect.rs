@@ -136,7 +136,7 @@ pub(super) fn picture(path: &Path) -> Result<Frame, String> {
     // One byte more than allowed is enough for the decoder to refuse it.
     let file = File::open(path).map_err(unreadable)?;
     file.take(limits.max_encoded as u64 + 1).read_to_end(&mut data).map_err(unreadable)?;
-    let raw = RawFrame {
+    let mut raw = RawFrame {
         stamp: Stamp::default(),
         format: PixelFormat::Still,
         size: None,
@@ -145,7 +145,7 @@ pub(super) fn picture(path: &Path) -> Result<Frame, String> {
         data,
     };
     let mut frame = Frame::new();
-    Decoder::new(limits).decode(&raw, &mut frame).map_err(|e| e.to_string())?;
+    Decoder::new(limits).decode(&mut raw, &mut frame).map_err(|e| e.to_string())?;
     Ok(frame)
 }
 

@@ -84,7 +84,7 @@ pub(super) fn draw(
     labels: &Labels,
 ) -> Result<(), Failure> {
     let size = frame.size();
-    let mut canvas = Canvas { rgb: frame.rgb().to_vec(), width: size.width as i32, height: size.height as i32 };
+    let mut canvas = Canvas { rgb: frame.to_rgb(), width: size.width as i32, height: size.height as i32 };
     for d in found.iter().rev() {
         let colour = colour(d.class.0);
         let b = d.bbox;

@@ -33,7 +33,7 @@ use crate::labels::{Labels, PERSON};
 use crate::model::ModelError;
 use crate::model::card::{self, Card, Task};
 use crate::model::detector::Detector;
-use crate::model::infer::Runtime;
+use crate::model::infer::{Arena, Runtime};
 use crate::pipeline::{self, AskForNews, Camera, News, Parts};
 use crate::scene::places::{Line, Places, Zone};
 use crate::seal::gate::Words;
@@ -391,11 +391,13 @@ fn must_exist(path: &Path) -> Result<(), SourceError> {
     })
 }
 
-/// How many sessions of the object model, and how many threads in each. Sessions beside each other do more in the same time;
-/// threads inside one answer sooner. A camera occupies two sessions at most, and mostly; what is over goes into them.
+/// How many lookers have the session of the object model, and how many threads it computes with, a looker's own among them. Lookers beside
+/// each other do more in the same time; threads inside the session answer sooner. A camera occupies two lookers at most, and mostly;
+/// what is over goes into the session's pool, which they share.
 fn arrangement(threads: usize, cameras: usize) -> (usize, usize) {
-    let sessions = threads.clamp(1, 2 * cameras.max(1));
-    (sessions, threads.max(1) / sessions)
+    let threads = threads.max(1);
+    let lookers = threads.min(2 * cameras.max(1));
+    (lookers, threads - lookers + 1)
 }
 
 /// Sessions from memory, each run once.
@@ -403,31 +405,31 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
     let Loaded { config, runtime, objects, faces, known, threads, meter, governor, found, nodes, boot } = loaded;
     let mut labels = Labels::default();
     let mut models = Vec::new();
-    let mut detectors = |(card, weights): (Card, Vec<u8>), count, threads| {
+    // As many detectors of one model as are to run beside each other; what they know is there once.
+    let mut detectors = |(card, weights): (Card, Vec<u8>), count, threads, arena| {
         models.push(HelloModel { name: card.name.clone(), sha256: card.sha256.clone() });
-        let mut detectors = Vec::with_capacity(count);
-        for _ in 0..count {
-            let session = runtime.session(&card.name, &weights, threads, &card.tensors)?;
-            let mut detector = Detector::new(card.clone(), Box::new(session), &mut labels)?;
-            detector.warm_up()?;
-            detectors.push(detector);
-        }
-        Ok::<_, ModelError>(detectors)
+        let session = runtime.session_in(arena, &card.name, &weights, threads, &card.tensors)?;
+        drop(weights);
+        crate::seal::give_memory_back();
+        let one = |_| Detector::new(card.clone(), Box::new(session.clone()), &mut labels);
+        (0..count).map(one).collect::<Result<Vec<_>, ModelError>>()
     };
     let object_score = config.objects.score.unwrap_or(objects.0.score);
     // The greatest first: what loading it takes for a while is there for the others.
     let embedder = known.map(|Known { gallery, embedder: (card, weights) }| {
         let model = HelloModel { name: card.name.clone(), sha256: card.sha256.clone() };
-        let session = runtime.session(&card.name, &weights, 1, &card.tensors)?;
+        let session = runtime.session_in(Arena::Common, &card.name, &weights, 1, &card.tensors)?;
         drop(weights);
         crate::seal::give_memory_back();
         Ok::<_, Failure>((gallery, model, Embedder::new(card, Box::new(session))?))
     });
     let embedder = embedder.transpose()?;
-    let (lookers, each) = arrangement(threads, config.cameras.len());
-    let objects = detectors(objects, lookers, each)?;
+    let (lookers, inside) = arrangement(threads, config.cameras.len());
+    let mut objects = detectors(objects, lookers, inside, Arena::Common)?;
     // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
-    let faces = faces.map(|f| detectors(f, 1, 1)).transpose()?.and_then(|mut all| all.pop());
+    let mut faces = faces.map(|f| detectors(f, 1, 1, Arena::Own)).transpose()?.and_then(|mut all| all.pop());
+    // Once all are loaded: what loading takes for a while would otherwise lie between what stays.
+    objects.iter_mut().chain(&mut faces).try_for_each(Detector::warm_up)?;
     let (identity, persons) = match embedder {
         None => (None, Vec::new()),
         Some((gallery, model, embedder)) => {

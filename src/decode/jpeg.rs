@@ -1,6 +1,9 @@
-//! JPEG: the marker structure, and decoding through zune-jpeg.
+//! JPEG: the marker structure, and who decodes.
 //!
-//! The codec is built for browsers: it fills what is missing with grey, and even in strict mode it does not see that the
+//! What cameras send (baseline, one scan) becomes planes through [`super::baseline`], and nothing is allocated for it. Every other kind,
+//! and stills, which want packed R G B, go through zune-jpeg.
+//!
+//! That codec is built for browsers: it fills what is missing with grey, and even in strict mode it does not see that the
 //! last rows are gone. Two measures make a picture whole or an error:
 //!
 //! - [`Walk`] follows the markers from start to end of image; without the end marker the frame is cut off.
@@ -16,8 +19,9 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
+use super::baseline::{Baseline, Picture, Plane, Refusal, Want};
 use super::{DecodeError, Limits, guarded, one_line};
-use crate::frame::{Frame, RawFrame};
+use crate::frame::{Colours, Frame, Layout, Luma, Place, Range, RawFrame, means_serve};
 use crate::geom::Size;
 
 /// Most scans of one picture: real progressive files have about 10; each costs a pass over all coefficients.
@@ -230,37 +234,76 @@ pub(super) fn check(raw: &RawFrame, limits: &Limits) -> Result<(usize, Size, Fac
     }
 }
 
-/// Decodes one JPEG into `into` without turning it; gives `exif` the EXIF chunk (who likes may honour its orientation).
-pub(super) fn decode(
-    raw: &RawFrame,
-    limits: &Limits,
-    scratch: &mut Vec<u8>,
-    into: &mut Frame,
-    exif: impl FnOnce(&[u8]),
-) -> Result<(), DecodeError> {
-    let (end, size, facts) = check(raw, limits)?;
-    prepare(&raw.data[..end], facts, scratch);
-    codec(scratch, limits, size, ColorSpace::RGB, || into.reset(raw.stamp, size), exif)
+/// Decodes JPEGs; what it keeps is used again.
+#[derive(Default)]
+pub(super) struct Jpeg {
+    baseline: Baseline,
+    /// Planes of a picture: of one that was peeked at, or the old ones of the frame that was decoded last.
+    planes: Vec<u8>,
+    /// A picture made ready for the foreign codec.
+    scratch: Vec<u8>,
 }
 
-/// The luma of one JPEG, rows without padding, into `into`; gives its size. Neither chroma is transformed nor colour made.
-pub(super) fn luma(
-    raw: &RawFrame,
-    limits: &Limits,
-    scratch: &mut Vec<u8>,
-    into: &mut Vec<u8>,
-) -> Result<Size, DecodeError> {
-    let (end, size, facts) = check(raw, limits)?;
-    prepare(&raw.data[..end], facts, scratch);
-    into.resize(size.pixels(), 0);
-    codec(scratch, limits, size, ColorSpace::Luma, || into.as_mut_slice(), |_| ()).map(|()| size)
+impl Jpeg {
+    /// Decodes one picture of a stream.
+    pub(super) fn decode(&mut self, raw: &RawFrame, limits: &Limits, into: &mut Frame) -> Result<(), DecodeError> {
+        let (end, size, facts) = check(raw, limits)?;
+        let Some(picture) = self.planes(&raw.data[..end], facts, Want::Planes)? else {
+            return self.rgb(raw, limits, into, |_orientation| ());
+        };
+        let channels = picture.planes.map(place);
+        let colours = if picture.components == 1 { Colours::Grey(Range::Full) } else { Colours::Yuv(Range::Full) };
+        let layout = Layout { colours, channels, eighth: Some(place(picture.eighth)) };
+        if into.exchange(raw.stamp, size, layout, &mut self.planes) {
+            Ok(())
+        } else {
+            Err(DecodeError::Malformed { what: "two frame headers that disagree", at: 0 })
+        }
+    }
+
+    /// What motion is looked for in, and the frame's size; `None` where it costs as much as decoding.
+    pub(super) fn luma(&mut self, raw: &RawFrame, limits: &Limits) -> Result<Option<(Luma<'_>, Size)>, DecodeError> {
+        let (end, size, facts) = check(raw, limits)?;
+        let want = if means_serve(size) { Want::Eighth } else { Want::Planes };
+        let Some(picture) = self.planes(&raw.data[..end], facts, want)? else { return Ok(None) };
+        let plane = if means_serve(size) { picture.eighth } else { picture.planes[0] };
+        Ok(Some((Luma { channel: place(plane).of(&self.planes), range: Range::Full }, size)))
+    }
+
+    /// Into `self.planes`; `None` for a kind that the decoder of streams does not know.
+    fn planes(&mut self, whole: &[u8], facts: Facts, want: Want) -> Result<Option<Picture>, DecodeError> {
+        if facts.scans != 1 {
+            return Ok(None);
+        }
+        match self.baseline.decode(whole, want, &mut self.planes) {
+            Ok(picture) => Ok(Some(picture)),
+            Err(Refusal::NotBaseline) => Ok(None),
+            Err(Refusal::Broken { what, at }) => Err(DecodeError::Malformed { what, at }),
+        }
+    }
+
+    /// Decodes to packed R G B without turning the picture; gives `exif` the EXIF chunk (who likes may honour its orientation).
+    pub(super) fn rgb(
+        &mut self,
+        raw: &RawFrame,
+        limits: &Limits,
+        into: &mut Frame,
+        exif: impl FnOnce(&[u8]),
+    ) -> Result<(), DecodeError> {
+        let (end, size, facts) = check(raw, limits)?;
+        prepare(&raw.data[..end], facts, &mut self.scratch);
+        codec(&self.scratch, limits, size, || into.reset(raw.stamp, size), exif)
+    }
+}
+
+fn place(plane: Plane) -> Place {
+    Place { at: plane.at, size: Size::new(plane.width, plane.height), stride: plane.stride, step: 1 }
 }
 
 fn codec<'a>(
     data: &[u8],
     limits: &Limits,
     wanted: Size,
-    colours: ColorSpace,
     into: impl FnOnce() -> &'a mut [u8],
     exif: impl FnOnce(&[u8]),
 ) -> Result<(), DecodeError> {
@@ -270,7 +313,7 @@ fn codec<'a>(
             .set_max_width(limits.max_size.width as usize)
             .set_max_height(limits.max_size.height as usize)
             .jpeg_set_max_scans(MAX_SCANS as usize)
-            .jpeg_set_out_colorspace(colours);
+            .jpeg_set_out_colorspace(ColorSpace::RGB);
         let mut codec = JpegDecoder::new_with_options(ZCursor::new(data), options);
         codec.decode_headers().map_err(codec_error)?;
         codec

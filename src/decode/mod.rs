@@ -5,12 +5,13 @@
 //! would look like movement. Nothing here panics on outside data; the foreign codecs run behind `guarded`, which turns a
 //! panic of theirs into [`DecodeError::Codec`].
 
+mod baseline;
 pub(crate) mod jpeg;
 mod raw;
 mod reference;
 mod still;
 
-use crate::frame::{Frame, Luma, LumaAt, PixelFormat, RawFrame};
+use crate::frame::{Frame, Luma, PixelFormat, RawFrame};
 use crate::geom::Size;
 
 /// What a frame may cost. The contract's default: 8192x8192 pixels, 64 MiB encoded.
@@ -165,23 +166,33 @@ impl std::fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// Turns raw frames into RGB, keeping its buffers from frame to frame.
+/// Whether a frame is whole as far as that shows without decoding it: a JPEG's markers, a raw frame's length.
 ///
-/// Raw formats allocate nothing once the [`Frame`] has grown to their size; MJPG allocates what zune-jpeg does (a few rows
-/// of coefficients for each component, which it cannot be lent); stills allocate freely.
+/// # Errors
+/// As [`Decoder::decode`].
+pub fn check(raw: &RawFrame, limits: &Limits) -> Result<(), DecodeError> {
+    match raw.format {
+        PixelFormat::Mjpg => jpeg::check(raw, limits).map(|_| ()),
+        PixelFormat::Still => Ok(()),
+        _ => raw::luma(raw, limits).map(|_| ()),
+    }
+}
+
+/// Turns raw frames into [`Frame`]s, keeping its buffers from frame to frame.
+///
+/// Nothing is made that nobody asks for: raw formats are taken as they are, and a JPEG becomes its planes of luma and colour. Both
+/// allocate nothing once buffers have grown to their size. A JPEG that is not of the kind that cameras send, and stills, go
+/// through foreign codecs to RGB, and allocate freely.
 #[derive(Default)]
 pub struct Decoder {
     limits: Limits,
-    /// A JPEG made ready for the codec; see [`jpeg`].
-    scratch: Vec<u8>,
-    /// The luma of a JPEG.
-    luma: Vec<u8>,
+    jpeg: jpeg::Jpeg,
 }
 
 impl Decoder {
     /// A decoder that refuses what exceeds `limits`.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, scratch: Vec::new(), luma: Vec::new() }
+        Self { limits, jpeg: jpeg::Jpeg::default() }
     }
 
     /// The limits it was made with.
@@ -189,49 +200,29 @@ impl Decoder {
         self.limits
     }
 
-    /// The luma of a frame, for much less than its colours cost; `None` for formats that have none apart.
+    /// What motion is looked for in, as [`Frame::luma`] of the decoded frame has it, for less than decoding costs, and the frame's
+    /// size; `None` for formats that have no luma apart.
     ///
     /// # Errors
     /// As [`Decoder::decode`].
-    pub fn luma<'a>(&'a mut self, raw: &'a RawFrame) -> Result<Option<Luma<'a>>, DecodeError> {
+    pub fn luma<'a>(&'a mut self, raw: &'a RawFrame) -> Result<Option<(Luma<'a>, Size)>, DecodeError> {
         match raw.format {
-            PixelFormat::Mjpg => {
-                let size = jpeg::luma(raw, &self.limits, &mut self.scratch, &mut self.luma)?;
-                Ok(Some(Luma { data: &self.luma, size, stride: size.width as usize, at: LumaAt::Each }))
-            }
+            PixelFormat::Mjpg => self.jpeg.luma(raw, &self.limits),
             PixelFormat::Still => Ok(None),
             _ => raw::luma(raw, &self.limits),
         }
     }
 
-    /// Whether a frame is whole as far as that shows without decoding it: a JPEG's markers, a raw frame's length.
-    ///
-    /// # Errors
-    /// As [`Decoder::decode`].
-    pub fn check(&self, raw: &RawFrame) -> Result<(), DecodeError> {
-        match raw.format {
-            PixelFormat::Mjpg => jpeg::check(raw, &self.limits).map(|_| ()),
-            PixelFormat::Still => Ok(()),
-            _ => raw::luma(raw, &self.limits).map(|_| ()),
-        }
-    }
-
-    /// Decodes `raw` into `into`, which takes on its stamp and size.
+    /// Decodes `raw` into `into`, which takes on its stamp and size. The bytes of a raw format go into the frame, and `raw` has the
+    /// frame's old ones for them: a buffer to use again.
     ///
     /// # Errors
     /// Any [`DecodeError`]; `into` then holds unspecified pixels and must not be used.
-    pub fn decode(&mut self, raw: &RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
+    pub fn decode(&mut self, raw: &mut RawFrame, into: &mut Frame) -> Result<(), DecodeError> {
         match raw.format {
-            PixelFormat::Mjpg => jpeg::decode(raw, &self.limits, &mut self.scratch, into, |_orientation| ()),
-            PixelFormat::Still => still::decode(raw, &self.limits, &mut self.scratch, into),
-            PixelFormat::Yuyv
-            | PixelFormat::Uyvy
-            | PixelFormat::Nv12
-            | PixelFormat::I420
-            | PixelFormat::I422
-            | PixelFormat::I444
-            | PixelFormat::Grey
-            | PixelFormat::Rgb24 => raw::decode(raw, &self.limits, into),
+            PixelFormat::Mjpg => self.jpeg.decode(raw, &self.limits, into),
+            PixelFormat::Still => still::decode(raw, &self.limits, &mut self.jpeg, into),
+            _ => raw::decode(raw, &self.limits, into),
         }
     }
 }

@@ -18,7 +18,7 @@ const PNG_MAGIC: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 pub(super) fn decode(
     raw: &RawFrame,
     limits: &Limits,
-    scratch: &mut Vec<u8>,
+    codec: &mut jpeg::Jpeg,
     into: &mut Frame,
 ) -> Result<(), DecodeError> {
     let data = raw.data.as_slice();
@@ -28,13 +28,13 @@ pub(super) fn decode(
     if data.starts_with(&[0xff, 0xd8]) {
         // Not through `image`: its JPEG decoder accepts cut-off files.
         let mut orientation = None;
-        jpeg::decode(raw, limits, scratch, into, |exif| orientation = Orientation::from_exif_chunk(exif))?;
+        codec.rgb(raw, limits, into, |exif| orientation = Orientation::from_exif_chunk(exif))?;
         reference::refine(data, into);
         match orientation {
             None | Some(Orientation::NoTransforms) => Ok(()),
             Some(orientation) => {
                 let size = into.size();
-                let pixels = RgbImage::from_raw(size.width, size.height, into.rgb().to_vec());
+                let pixels = RgbImage::from_raw(size.width, size.height, into.to_rgb());
                 let pixels = pixels.ok_or(DecodeError::Empty { found: size })?;
                 turn(DynamicImage::ImageRgb8(pixels), orientation, raw, into)
             }

@@ -4,7 +4,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{CameraId, MonoNs, Range, Stamp};
+use crate::frame::{CameraId, Colours, MonoNs, Range, Stamp};
 
 const RAW: [PixelFormat; 8] = [
     PixelFormat::Yuyv,
@@ -29,18 +29,23 @@ fn encoded(format: PixelFormat, data: &[u8]) -> RawFrame {
     raw(format, None, 0, Range::Full, data.to_vec())
 }
 
+/// Decoding takes the bytes of a raw format; whoever wants them again has a copy.
+fn copy(raw: &RawFrame) -> RawFrame {
+    RawFrame { data: raw.data.clone(), ..*raw }
+}
+
 fn decode(raw: &RawFrame) -> Result<Frame, DecodeError> {
     let mut frame = Frame::new();
-    Decoder::new(Limits::default()).decode(raw, &mut frame)?;
+    Decoder::new(Limits::default()).decode(&mut copy(raw), &mut frame)?;
     assert_eq!(frame.stamp, raw.stamp);
-    assert_eq!(frame.rgb().len(), frame.size().pixels() * 3);
     Ok(frame)
 }
 
 /// The pixel at (x, y).
 fn at(frame: &Frame, x: u32, y: u32) -> [i32; 3] {
-    let from = (y * frame.size().width + x) as usize * 3;
-    std::array::from_fn(|channel| i32::from(frame.rgb()[from + channel]))
+    let mut rgb = Vec::new();
+    frame.part_to_rgb(crate::geom::Region { x, y, size: Size::new(1, 1) }, &mut rgb);
+    std::array::from_fn(|channel| i32::from(rgb[channel]))
 }
 
 fn close(found: [i32; 3], wanted: [i32; 3], within: i32) -> bool {
@@ -276,34 +281,57 @@ fn absurd_raw_headers_are_refused() {
 }
 
 #[test]
-fn the_frame_buffer_is_kept_from_frame_to_frame() {
+fn a_raw_frames_bytes_go_into_the_frame_and_its_old_ones_come_back() {
     let size = Size::new(64, 48);
     let (data, stride) = Yuv { size, format: PixelFormat::Nv12, range: Range::Full }.bytes(0);
-    let raw = raw(PixelFormat::Nv12, Some(size), stride, Range::Full, data);
+    let (mut first, mut second) =
+        [data.clone(), data].map(|data| raw(PixelFormat::Nv12, Some(size), stride, Range::Full, data)).into();
+    let (one, two) = (first.data.as_ptr(), second.data.as_ptr());
     let (mut decoder, mut frame) = (Decoder::default(), Frame::new());
-    decoder.decode(&raw, &mut frame).unwrap();
-    let before = frame.rgb().as_ptr();
-    decoder.decode(&raw, &mut frame).unwrap();
-    assert_eq!(before, frame.rgb().as_ptr());
+    decoder.decode(&mut first, &mut frame).unwrap();
+    assert_eq!(frame.channels()[0].data.as_ptr(), one);
+    decoder.decode(&mut second, &mut frame).unwrap();
+    assert_eq!((frame.channels()[0].data.as_ptr(), second.data.as_ptr()), (two, one));
+    // One that is refused keeps its bytes.
+    second.size = Some(Size::new(64, 4000));
+    assert!(decoder.decode(&mut second, &mut frame).is_err());
+    assert_eq!(second.data.as_ptr(), one);
 }
 
 // ---- JPEG ----
 
 #[test]
-fn a_jpegs_luma_is_that_of_its_colours() {
-    let raw = encoded(PixelFormat::Mjpg, &jpeg(70, 42));
-    let frame = decode(&raw).unwrap();
-    let mut decoder = Decoder::new(Limits::default());
-    let luma = decoder.luma(&raw).unwrap().expect("a JPEG has it");
-    assert_eq!((luma.size, luma.data.len(), luma.at), (Size::new(70, 42), 70 * 42, LumaAt::Each));
-    for (y, rgb) in luma.data.iter().zip(frame.rgb().chunks_exact(3)) {
-        let wanted = (77 * u32::from(rgb[0]) + 150 * u32::from(rgb[1]) + 29 * u32::from(rgb[2])) / 256;
-        assert!(u32::from(*y).abs_diff(wanted) <= 3, "{y} {rgb:?}");
+fn a_peek_sees_the_luma_of_the_decoded_frame() {
+    // From 1280 pixels on the means of blocks serve.
+    for (width, height) in [(70, 42), (1280, 40), (1283, 21)] {
+        let raw = encoded(PixelFormat::Mjpg, &jpeg(width, height));
+        let frame = decode(&raw).unwrap();
+        let mut decoder = Decoder::new(Limits::default());
+        let (luma, size) = decoder.luma(&raw).unwrap().expect("a JPEG has it");
+        assert_eq!(size, Size::new(width, height));
+        let whole = frame.luma().expect("a JPEG has it").channel;
+        let samples = |c: &crate::frame::Channel<'_>| {
+            let (w, h) = (c.size.width as usize, c.size.height as usize);
+            (0..h).flat_map(|y| (0..w).map(move |x| (x, y))).map(|(x, y)| c.at(x, y)).collect::<Vec<_>>()
+        };
+        assert_eq!(luma.channel.size, whole.size);
+        assert_eq!(samples(&luma.channel), samples(&whole));
+        let every = if width < 1280 { 1 } else { 8 };
+        assert_eq!(whole.size, Size::new(width.div_ceil(every), height.div_ceil(every)));
+        // It is the luma of its colours.
+        let rgb = frame.to_rgb();
+        for (i, y) in samples(&whole).into_iter().enumerate().filter(|_| every == 1) {
+            let p = &rgb[i * 3..][..3];
+            let wanted = (77 * u32::from(p[0]) + 150 * u32::from(p[1]) + 29 * u32::from(p[2])) / 256;
+            assert!(u32::from(y).abs_diff(wanted) <= 3, "{y} {p:?}");
+        }
     }
-    assert_eq!(decoder.check(&raw), Ok(()));
+    let raw = encoded(PixelFormat::Mjpg, &jpeg(70, 42));
+    let mut decoder = Decoder::new(Limits::default());
+    assert_eq!(check(&raw, &Limits::default()), Ok(()));
     for end in 0..raw.data.len() {
         let cut = encoded(PixelFormat::Mjpg, &raw.data[..end]);
-        assert!(decoder.luma(&cut).is_err() && decoder.check(&cut).is_err(), "{end}");
+        assert!(decoder.luma(&cut).is_err() && check(&cut, &Limits::default()).is_err(), "{end}");
     }
 }
 
@@ -313,10 +341,10 @@ fn a_jpeg_decodes_to_its_picture_whatever_follows_it() {
     let pixels = gradient(40, 24);
     let whole = decode(&encoded(PixelFormat::Mjpg, &file)).unwrap();
     assert_eq!(whole.size(), Size::new(40, 24));
-    assert!(whole.rgb().iter().zip(&pixels).all(|(a, b)| a.abs_diff(*b) <= 12));
+    assert!(whole.to_rgb().iter().zip(&pixels).all(|(a, b)| a.abs_diff(*b) <= 12));
     for tail in [vec![0; 5000], jpeg(8, 8), vec![0xff; 64]] {
         let long = [file.clone(), tail].concat();
-        assert_eq!(decode(&encoded(PixelFormat::Mjpg, &long)).unwrap().rgb(), whole.rgb());
+        assert_eq!(decode(&encoded(PixelFormat::Mjpg, &long)).unwrap().to_rgb(), whole.to_rgb());
     }
 }
 
@@ -326,7 +354,7 @@ fn a_jpeg_without_huffman_tables_gets_the_standard_ones() {
     let bare = without(&file, 0xc4);
     assert!(bare.len() < file.len());
     let frame = decode(&encoded(PixelFormat::Mjpg, &bare)).unwrap();
-    assert_eq!(frame.rgb(), decode(&encoded(PixelFormat::Mjpg, &file)).unwrap().rgb());
+    assert_eq!(frame.to_rgb(), decode(&encoded(PixelFormat::Mjpg, &file)).unwrap().to_rgb());
 }
 
 #[test]
@@ -356,10 +384,11 @@ fn a_jpeg_that_lost_rows_but_kept_its_end_marker_is_refused() {
 }
 
 #[test]
-fn a_grey_jpeg_becomes_rgb() {
+fn a_grey_jpeg_is_grey() {
     let mut file = Vec::new();
     JpegEncoder::new(&mut file).encode(&[90; 16 * 16], 16, 16, ExtendedColorType::L8).unwrap();
     let frame = decode(&encoded(PixelFormat::Mjpg, &file)).unwrap();
+    assert_eq!(frame.colours(), Colours::Grey(Range::Full));
     assert!(close(at(&frame, 5, 5), [90, 90, 90], 2));
 }
 
@@ -411,7 +440,7 @@ fn jpeg_bombs_and_strange_kinds_are_refused_by_their_headers() {
 fn long_frames_are_refused_before_they_are_read() {
     let mut decoder = Decoder::new(Limits { max_encoded: 100, ..Limits::default() });
     for format in [PixelFormat::Mjpg, PixelFormat::Still] {
-        let result = decoder.decode(&encoded(format, &jpeg(16, 16)), &mut Frame::new());
+        let result = decoder.decode(&mut encoded(format, &jpeg(16, 16)), &mut Frame::new());
         assert!(matches!(result, Err(DecodeError::TooLong { limit: 100, .. })));
     }
 }
@@ -491,13 +520,13 @@ fn a_palette_png_becomes_rgb() {
     ]
     .concat();
     let frame = decode(&encoded(PixelFormat::Still, &file)).unwrap();
-    assert_eq!(frame.rgb(), [10, 20, 30, 200, 150, 100]);
+    assert_eq!(frame.to_rgb(), [10, 20, 30, 200, 150, 100]);
 }
 
 #[test]
 fn a_cut_png_is_refused_at_every_length() {
     let file = png(&gradient(20, 10), 20, 10, ExtendedColorType::Rgb8);
-    assert_eq!(decode(&encoded(PixelFormat::Still, &file)).unwrap().rgb(), gradient(20, 10));
+    assert_eq!(decode(&encoded(PixelFormat::Still, &file)).unwrap().to_rgb(), gradient(20, 10));
     for length in 0..file.len() {
         assert!(decode(&encoded(PixelFormat::Still, &file[..length])).is_err(), "{length} of {} bytes", file.len());
     }
@@ -565,12 +594,12 @@ proptest! {
         let whole = decode(&raw);
         let mut decoder = Decoder::new(Limits::default());
         // What can be decoded has a luma that lies in the data, and passes the check.
-        if let Some(luma) = decoder.luma(&raw).ok().flatten() {
+        if let Some((luma, size)) = decoder.luma(&raw).ok().flatten() {
             let mut plane = crate::motion::Plane::default();
-            prop_assert!(plane.set_luma(luma, luma.size, 160));
+            prop_assert!(plane.set_luma(luma, size, 160));
         }
         if whole.is_ok() {
-            prop_assert_eq!(decoder.check(&raw), Ok(()));
+            prop_assert_eq!(check(&raw, &Limits::default()), Ok(()));
         }
     }
 

@@ -6,7 +6,7 @@
 //! cannot reflect; of a mirrored point set it is the best unmirrored one, as Umeyama's sign correction gives it.
 
 use crate::detection::Landmarks;
-use crate::frame::Frame;
+use crate::frame::{Channel, Colours, Frame};
 use crate::geom::{FramePx, Point, Size};
 use crate::model::card::{Colour, Input, InputSize, Layout};
 
@@ -162,36 +162,55 @@ pub fn crop_luma(frame: &Frame, way: &Similarity, side: u32, out: &mut Vec<u8>) 
 }
 
 struct Sampler<'a> {
-    rgb: &'a [u8],
+    colours: Colours,
+    channels: [Channel<'a>; 3],
+    /// Samples per pixel of each channel, along and down.
+    density: [(f32, f32); 3],
     size: Size,
 }
 
 impl<'a> Sampler<'a> {
     fn new(frame: &'a Frame) -> Self {
-        Self { rgb: frame.rgb(), size: frame.size() }
+        let (size, channels) = (frame.size(), frame.channels());
+        // Of a halved channel a sample stands for two pixels, also for the last one of an odd number.
+        let density = |pixels: u32, samples: u32| 1.0 / pixels.div_ceil(samples.max(1)).max(1) as f32;
+        let density = channels.map(|c| (density(size.width, c.size.width), density(size.height, c.size.height)));
+        Self { colours: frame.colours(), channels, density, size }
     }
 
-    fn pixel(&self, x: i64, y: i64) -> [f32; 3] {
-        let (w, h) = (i64::from(self.size.width), i64::from(self.size.height));
-        if !(0..w).contains(&x) || !(0..h).contains(&y) {
-            return [0.0; 3];
-        }
-        let at = (y * w + x) as usize * 3;
-        std::array::from_fn(|c| f32::from(self.rgb[at + c]))
-    }
-
+    /// Red, green and blue at a point of the frame, black outside.
     fn bilinear(&self, x: f32, y: f32) -> [f32; 3] {
-        let (fx, fy) = (x.floor(), y.floor());
-        let (dx, dy) = (x - fx, y - fy);
         // `as` saturates: coordinates beyond any frame stay beyond it; the margin keeps `+ 1` from overflowing.
-        let far = |v: f32| (v as i64).clamp(-2, 1 << 40);
-        let (x0, y0) = (far(fx), far(fy));
-        let [a, b, c, d] =
-            [self.pixel(x0, y0), self.pixel(x0 + 1, y0), self.pixel(x0, y0 + 1), self.pixel(x0 + 1, y0 + 1)];
-        std::array::from_fn(|k| {
-            let (top, bottom) = (a[k] + dx * (b[k] - a[k]), c[k] + dx * (d[k] - c[k]));
+        let cell = |v: f32| (v.floor() as i64).clamp(-2, 1 << 40);
+        let (dx, dy) = (x - x.floor(), y - y.floor());
+        let (x0, y0) = (cell(x), cell(y));
+        let mix = |[a, b, c, d]: [f32; 4], dx: f32, dy: f32| {
+            let (top, bottom) = (a + dx * (b - a), c + dx * (d - c));
             top + dy * (bottom - top)
-        })
+        };
+        let corners = [(x0, y0), (x0 + 1, y0), (x0, y0 + 1), (x0 + 1, y0 + 1)];
+        let (w, h) = (i64::from(self.size.width), i64::from(self.size.height));
+        let inside = corners.map(|(x, y)| (0..w).contains(&x) && (0..h).contains(&y));
+        if self.colours == Colours::Rgb {
+            return self.channels.map(|c| {
+                let at = |i: usize| {
+                    if inside[i] { f32::from(c.at(corners[i].0 as usize, corners[i].1 as usize)) } else { 0.0 }
+                };
+                mix([at(0), at(1), at(2), at(3)], dx, dy)
+            });
+        }
+        // Luma and colours lie on grids of their own, so each is sampled on its own; what is outside darkens the result.
+        let lit = mix(inside.map(|inside| f32::from(u8::from(inside))), dx, dy);
+        let sample = |c: usize| {
+            let (channel, (along, down)) = (self.channels[c], self.density[c]);
+            let (x, y) = ((x + 0.5) * along - 0.5, (y + 0.5) * down - 0.5);
+            let last = |n: u32| i64::from(n.max(1)) - 1;
+            let column = |i: i64| (cell(x) + i).clamp(0, last(channel.size.width)) as usize;
+            let row = |i: i64| (cell(y) + i).clamp(0, last(channel.size.height)) as usize;
+            let at = |i: i64, j: i64| f32::from(channel.at(column(i), row(j)));
+            mix([at(0, 0), at(1, 0), at(0, 1), at(1, 1)], x - x.floor(), y - y.floor())
+        };
+        self.colours.to_rgb([sample(0), sample(1), sample(2)]).map(|v| v * lit)
     }
 }
 

@@ -12,6 +12,8 @@ pub mod family;
 pub mod infer;
 pub mod nms;
 pub mod prep;
+mod resample;
+mod sys;
 
 use std::path::PathBuf;
 

@@ -1,16 +1,14 @@
 //! A part of a frame to a model's input tensor, with the mapping back.
 //!
-//! One pass: each output row is made of two source rows (bilinear) and goes, normalised, straight into the tensor; no
-//! resized picture is stored in between. The arithmetic of the bilinear kernel is the one OpenCV uses for 8-bit pictures,
-//! bit for bit (11-bit fixed-point weights, pixel centres aligned, four and then sixteen bits cut off on the way down the
-//! columns, see `blend`), because the models' published accuracy and our reference outputs were made with it. One grey level
-//! in a tenth of the pixels, which is what exact rounding differs by, moves boxes by a pixel and scores by .02.
+//! Where the picture goes is decided here; how its pixels get there, in one pass from whatever the camera sent, is
+//! `resample`'s. Models that want a shrunk picture without aliasing (`resample = "area"`) get it by a library, channel by
+//! channel, in a picture between.
 
 use fast_image_resize as fir;
-use wide::{bytemuck, f32x4, i16x8, i32x4, i32x8, u8x16};
 
 use super::card::{Anchor, Card, Colour, Fit, Input, InputSize, Layout, Resample};
-use crate::frame::Frame;
+use super::resample::{Resampler, Target};
+use crate::frame::{Channel, Colours, Frame};
 use crate::geom::{Mapping, Region, Size};
 
 /// What size a dynamic model is given.
@@ -74,9 +72,12 @@ pub struct Prep {
     input: Size,
     /// What each place's padding was last filled for; while it stays the same, padding is not written again.
     filled: Vec<Option<Placement>>,
-    bilinear: Bilinear,
+    resampler: Resampler,
     shrinker: fir::Resizer,
+    /// A shrunk picture: packed R G B, or its channels one after the other.
     shrunk: Vec<u8>,
+    /// A part of a channel whose samples do not lie side by side.
+    dense: Vec<u8>,
 }
 
 impl Prep {
@@ -98,9 +99,10 @@ impl Prep {
             tensor: Vec::new(),
             input: Size::default(),
             filled: Vec::new(),
-            bilinear: Bilinear::default(),
+            resampler: Resampler::default(),
             shrinker: fir::Resizer::new(),
             shrunk: Vec::new(),
+            dense: Vec::new(),
         }
     }
 
@@ -157,22 +159,33 @@ impl Prep {
         let placement = self.place(region.size, long_side);
         let place = self.fill_padding(at, placement);
         let picture = placement.picture;
-        let shrinks = picture.width < region.size.width || picture.height < region.size.height;
-        let source = Source { rgb: frame.rgb(), stride: frame.size().width as usize * 3, region };
+        // Halved, a bilinear look is the mean of four samples already: no library is needed, and a camera's frames are hardly ever shrunk by
+        // more. Of packed R G B it is asked all the same: that is what stills come as, and published accuracy was made with it.
+        let most = if frame.packed_rgb().is_some() { 1 } else { 2 };
+        let shrinks = most * picture.width < region.size.width || most * picture.height < region.size.height;
         let shrunk = self.resample == Resample::Area && shrinks && self.shrink(frame, region, picture);
         let target = Target {
-            placement,
+            tensor: &mut self.tensor[place],
+            tensor_width: placement.tensor.width as usize,
+            plane: placement.tensor.pixels(),
+            offset: (placement.offset.0 as usize, placement.offset.1 as usize),
+            picture,
             layout: self.layout,
             swap: self.colour == Colour::Bgr,
             gain: self.gain,
             bias: self.bias,
-            tensor: &mut self.tensor[place],
         };
+        let (colours, whole) = (frame.colours(), Region::whole(picture));
         if shrunk {
-            let region = Region::whole(picture);
-            self.bilinear.run(Source { rgb: &self.shrunk, stride: picture.width as usize * 3, region }, target);
+            let (width, pixels) = (picture.width as usize, picture.pixels());
+            let channels = [0, 1, 2].map(|c| {
+                let (at, step) = if colours == Colours::Rgb { (c, 3) } else { (c * pixels, 1) };
+                let data = self.shrunk.get(at..).unwrap_or_default();
+                Channel { data, size: picture, stride: width * step, step }
+            });
+            self.resampler.run(&channels, colours, picture, whole, target);
         } else {
-            self.bilinear.run(source, target);
+            self.resampler.run(&frame.channels(), colours, frame.size(), region, target);
         }
         let scale =
             (region.size.width as f32 / picture.width as f32, region.size.height as f32 / picture.height as f32);
@@ -247,23 +260,57 @@ impl Prep {
 
     /// Antialiased shrinking into `self.shrunk`. False when the library refuses, which it does for no valid region.
     fn shrink(&mut self, frame: &Frame, region: Region, picture: Size) -> bool {
-        // Typed views: the call that finds out the pixel type at run time compiles the library for all sixteen of them.
+        let Self { shrinker, shrunk, dense, .. } = self;
         let Size { width, height } = frame.size();
-        let Ok(source) = fir::images::TypedImageRef::<fir::pixels::U8x3>::from_buffer(width, height, frame.rgb())
-        else {
-            return false;
+        let pixels = picture.pixels();
+        let options = |part: [f64; 4]| {
+            let [x, y, width, height] = part;
+            let algorithm = fir::ResizeAlg::Convolution(fir::FilterType::Bilinear);
+            fir::ResizeOptions::new().crop(x, y, width, height).resize_alg(algorithm).use_alpha(false)
         };
-        self.shrunk.resize(picture.pixels() * 3, 0);
-        let Ok(mut target) =
-            fir::images::TypedImage::<fir::pixels::U8x3>::from_buffer(picture.width, picture.height, &mut self.shrunk)
-        else {
-            return false;
-        };
-        let options = fir::ResizeOptions::new()
-            .crop(region.x.into(), region.y.into(), region.size.width.into(), region.size.height.into())
-            .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear))
-            .use_alpha(false);
-        self.shrinker.resize_typed(&source, &mut target, &options).is_ok()
+        let part = [region.x, region.y, region.size.width, region.size.height].map(f64::from);
+        // Typed views: the call that finds out the pixel type at run time compiles the library for all sixteen of them.
+        if let Some(rgb) = frame.packed_rgb() {
+            shrunk.resize(pixels * 3, 0);
+            let source = fir::images::TypedImageRef::<fir::pixels::U8x3>::from_buffer(width, height, rgb);
+            let target =
+                fir::images::TypedImage::<fir::pixels::U8x3>::from_buffer(picture.width, picture.height, shrunk);
+            let (Ok(source), Ok(mut target)) = (source, target) else { return false };
+            return shrinker.resize_typed(&source, &mut target, &options(part)).is_ok();
+        }
+        let count = if matches!(frame.colours(), Colours::Grey(_)) { 1 } else { 3 };
+        shrunk.resize(pixels * count, 0);
+        let channels = frame.channels();
+        for (channel, into) in channels.iter().take(count).zip(shrunk.chunks_exact_mut(pixels.max(1))) {
+            // Of a halved channel a sample stands for two pixels.
+            let fewer =
+                [width.div_ceil(channel.size.width.max(1)), height.div_ceil(channel.size.height.max(1))].map(f64::from);
+            let [x, y, w, h] = [part[0] / fewer[0], part[1] / fewer[1], part[2] / fewer[0], part[3] / fewer[1]];
+            let (columns, rows) = (f64::from(channel.size.width), f64::from(channel.size.height));
+            // The last sample of an odd number stands for one pixel, and the library wants a part that lies inside.
+            let part = [x, y, w.min(columns - x), h.min(rows - y)];
+            let (stride, rows) = (channel.stride, channel.size.height as usize);
+            // Rows with their padding are a wider picture, of which a part is wanted; everything else is copied.
+            let (wide, bytes) = match channel.data.get(..stride * rows) {
+                Some(bytes) if channel.step == 1 => (stride as u32, bytes),
+                _ => {
+                    let columns = channel.size.width as usize;
+                    dense.clear();
+                    for y in 0..rows {
+                        let row = &channel.data[y * stride..][..(columns - 1) * channel.step + 1];
+                        dense.extend(row.iter().step_by(channel.step));
+                    }
+                    (channel.size.width, dense.as_slice())
+                }
+            };
+            let source = fir::images::TypedImageRef::<fir::pixels::U8>::from_buffer(wide, channel.size.height, bytes);
+            let target = fir::images::TypedImage::<fir::pixels::U8>::from_buffer(picture.width, picture.height, into);
+            let (Ok(source), Ok(mut target)) = (source, target) else { return false };
+            if shrinker.resize_typed(&source, &mut target, &options(part)).is_err() {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -288,242 +335,6 @@ fn fit_inside(size: Size, tensor: Size) -> Size {
     let r = (tensor.width as f32 / size.width.max(1) as f32).min(tensor.height as f32 / size.height.max(1) as f32);
     let side = |v: u32, max: u32| ((v as f32 * r).round() as u32).clamp(1, max);
     Size::new(side(size.width, tensor.width), side(size.height, tensor.height))
-}
-
-struct Source<'a> {
-    rgb: &'a [u8],
-    stride: usize,
-    region: Region,
-}
-
-impl Source<'_> {
-    /// Where a row of the region begins.
-    fn start(&self, row: u32) -> usize {
-        (self.region.y + row) as usize * self.stride + self.region.x as usize * 3
-    }
-}
-
-struct Target<'a> {
-    placement: Placement,
-    layout: Layout,
-    swap: bool,
-    gain: [f32; 3],
-    bias: [f32; 3],
-    tensor: &'a mut [f32],
-}
-
-/// Two neighbouring source positions and the weight of the second, in 1/2048.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tap {
-    first: u32,
-    second: u32,
-    weight: i32,
-}
-
-/// 1.0 in fixed point.
-const ONE: i32 = 2048;
-
-/// Where each target pixel is sampled. Beyond the first and the last pixel there is only that pixel: with `edge` its two
-/// taps keep their weights, otherwise one has all. The sum is the same, [`blend`]'s rounding is not, and OpenCV does the
-/// former for rows and the latter for columns.
-fn taps(source: u32, target: u32, edge: bool, out: &mut Vec<Tap>) {
-    out.clear();
-    let scale = f64::from(source) / f64::from(target);
-    let last = source - 1;
-    out.extend((0..target).map(|i| {
-        let at = ((f64::from(i) + 0.5) * scale - 0.5) as f32;
-        let floor = at.floor();
-        let fraction = at - floor;
-        let weight = (fraction * ONE as f32).round_ties_even() as i32;
-        if floor < 0.0 {
-            return Tap { first: 0, second: 0, weight: if edge { weight } else { 0 } };
-        }
-        let first = floor as u32;
-        if first >= last {
-            return Tap { first: last, second: last, weight: if edge { weight } else { 0 } };
-        }
-        Tap { first, second: first + 1, weight }
-    }));
-}
-
-/// The bilinear kernel's tables and row buffers.
-///
-/// A row holds four 16-bit values for each pixel: R, G, B and one that nobody reads, so that a pixel is half a vector. What
-/// [`blend`] uses of a horizontally resampled value, all but its last four bits, fits (255 * 2048 / 16).
-#[derive(Default)]
-struct Bilinear {
-    columns: Vec<Tap>,
-    /// Of each column, as [`horizontal`] multiplies: w0, w1 for R, for G, for B, and twice 0.
-    weights: Vec<i16x8>,
-    rows: Vec<Tap>,
-    sizes: Option<(Size, Size)>,
-    /// Two horizontally resampled source rows, in 1/128; which source row each holds.
-    upper: Vec<i16x8>,
-    lower: Vec<i16x8>,
-    held: [Option<u32>; 2],
-    /// One output row.
-    blended: Vec<i16x8>,
-}
-
-impl Bilinear {
-    fn run(&mut self, source: Source<'_>, target: Target<'_>) {
-        let (from, to) = (source.region.size, target.placement.picture);
-        let width = to.width as usize;
-        if self.sizes != Some((from, to)) {
-            taps(from.width, to.width, false, &mut self.columns);
-            taps(from.height, to.height, true, &mut self.rows);
-            // Two pixels at a time.
-            self.columns.extend((width % 2 == 1).then(|| self.columns[width - 1]));
-            self.weights.clear();
-            self.weights.extend(self.columns.iter().map(|tap| {
-                let (w0, w1) = ((ONE - tap.weight) as i16, tap.weight as i16);
-                i16x8::new([w0, w1, w0, w1, w0, w1, 0, 0])
-            }));
-            for row in [&mut self.upper, &mut self.lower, &mut self.blended] {
-                row.resize(self.columns.len() / 2, i16x8::ZERO);
-            }
-            self.sizes = Some((from, to));
-        }
-        self.held = [None, None];
-        let Target { placement, layout, swap, gain, bias, tensor } = target;
-        let (tensor_width, plane) = (placement.tensor.width as usize, placement.tensor.pixels());
-        let at = |y: usize| (y + placement.offset.1 as usize) * tensor_width + placement.offset.0 as usize;
-        let out = Out { layout, order: if swap { [2, 1, 0] } else { [0, 1, 2] }, gain, bias, plane };
-        if from == to {
-            for y in 0..to.height {
-                widen(&source.rgb[source.start(y)..], &mut self.blended);
-                out.write(tensor, at(y as usize), width, &self.blended);
-            }
-            return;
-        }
-        for (y, tap) in self.rows.iter().enumerate() {
-            // Growing pictures use the same source rows for several output rows: keep them, and let the lower become
-            // the upper when the window moves on by one.
-            if self.held[0] != Some(tap.first) {
-                if self.held[1] == Some(tap.first) {
-                    std::mem::swap(&mut self.upper, &mut self.lower);
-                    self.held.swap(0, 1);
-                } else {
-                    horizontal(&source, tap.first, &self.columns, &self.weights, &mut self.upper);
-                    self.held[0] = Some(tap.first);
-                }
-            }
-            let two = tap.weight != 0 && tap.second != tap.first;
-            if two && self.held[1] != Some(tap.second) {
-                horizontal(&source, tap.second, &self.columns, &self.weights, &mut self.lower);
-                self.held[1] = Some(tap.second);
-            }
-            let below = if two { &self.lower } else { &self.upper };
-            blend(&self.upper, below, tap.weight as i16, &mut self.blended);
-            out.write(tensor, at(y), width, &self.blended);
-        }
-    }
-}
-
-/// How values get into a tensor.
-struct Out {
-    layout: Layout,
-    /// Which channel of the tensor R, G and B are.
-    order: [usize; 3],
-    gain: [f32; 3],
-    bias: [f32; 3],
-    /// Values of a channel.
-    plane: usize,
-}
-
-impl Out {
-    /// One row, normalised, from pixel `start` of the tensor.
-    fn write(&self, tensor: &mut [f32], start: usize, width: usize, row: &[i16x8]) {
-        let Self { layout, order, gain, bias, plane } = *self;
-        let four = |of: [f32; 3]| f32x4::new([of[order[0]], of[order[1]], of[order[2]], 0.0]);
-        let (gain, bias) = (four(gain), four(bias));
-        let normalised = |pair: i16x8| {
-            let [one, two]: [i32x4; 2] = bytemuck::cast(i32x8::from_i16x8(pair));
-            [one, two].map(|pixel| f32x4::from_i32x4(pixel) * gain + bias)
-        };
-        match layout {
-            Layout::Nchw => {
-                let (one, rest) = tensor.split_at_mut(plane);
-                let (two, three) = rest.split_at_mut(plane);
-                let mut channels = [one, two, three].map(|channel| &mut channel[start..][..width]);
-                if order[0] == 2 {
-                    channels.swap(0, 2);
-                }
-                for (i, pairs) in row.chunks(2).enumerate() {
-                    let [p, q] = normalised(pairs[0]);
-                    let [r, s] = normalised(pairs.get(1).copied().unwrap_or_default());
-                    let [red, green, blue, _] = f32x4::transpose([p, q, r, s]);
-                    for (channel, values) in channels.iter_mut().zip([red, green, blue]) {
-                        let values = values.to_array();
-                        match channel.get_mut(i * 4..i * 4 + 4) {
-                            Some(all) => all.copy_from_slice(&values),
-                            None => channel[i * 4..].iter_mut().zip(values).for_each(|(c, v)| *c = v),
-                        }
-                    }
-                }
-            }
-            Layout::Nhwc => {
-                let pixels = row.iter().flat_map(|&pair| normalised(pair));
-                for (values, pixel) in tensor[start * 3..][..width * 3].chunks_exact_mut(3).zip(pixels) {
-                    for (value, c) in pixel.to_array().into_iter().zip(order) {
-                        values[c] = value;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Two horizontally resampled rows, the lower with weight `w1` in 1/2048, to one of 8-bit values.
-fn blend(upper: &[i16x8], lower: &[i16x8], w1: i16, out: &mut [i16x8]) {
-    let (w0, w1) = (i16x8::splat(ONE as i16 - w1), i16x8::splat(w1));
-    for ((o, &u), &l) in out.iter_mut().zip(upper).zip(lower) {
-        *o = (u.mul_keep_high(w0) + l.mul_keep_high(w1) + i16x8::splat(2)) >> 2;
-    }
-}
-
-/// One source row resampled to the output width, in 1/128.
-fn horizontal(source: &Source<'_>, row: u32, columns: &[Tap], weights: &[i16x8], out: &mut [i16x8]) {
-    let line = &source.rgb[source.start(row)..];
-    let pixel = |tap: &Tap, &weights: &i16x8| {
-        // Behind a row's last pixel there may be anything: its weight is 0.
-        let (here, next) = pixels_at(line, tap.first as usize);
-        i16x8::from_u8x16_low(u8x16::unpack_low(here, next)).dot(weights) >> 4
-    };
-    for ((o, taps), weights) in out.iter_mut().zip(columns.chunks_exact(2)).zip(weights.chunks_exact(2)) {
-        let pair = [pixel(&taps[0], &weights[0]), pixel(&taps[1], &weights[1])];
-        *o = i16x8::from_i32x8_saturate(bytemuck::cast(pair));
-    }
-}
-
-/// A row as it is.
-fn widen(line: &[u8], out: &mut [i16x8]) {
-    for (i, o) in out.iter_mut().enumerate() {
-        let (here, next) = pixels_at(line, 2 * i);
-        let half = |bytes| bytemuck::cast::<i16x8, [u64; 2]>(i16x8::from_u8x16_low(bytes))[0];
-        *o = bytemuck::cast([half(here), half(next)]);
-    }
-}
-
-/// Sixteen bytes from that pixel on, and from the next; zeros behind the end of the frame.
-fn pixels_at(line: &[u8], pixel: usize) -> (u8x16, u8x16) {
-    let at = pixel * 3;
-    match line.get(at..at + 19) {
-        Some(bytes) => (load(bytes), load(&bytes[3..])),
-        None => {
-            let mut bytes = [0; 19];
-            let rest = line.get(at..).unwrap_or_default();
-            bytes[..rest.len()].copy_from_slice(rest);
-            (load(&bytes), load(&bytes[3..]))
-        }
-    }
-}
-
-/// The first sixteen bytes.
-fn load(bytes: &[u8]) -> u8x16 {
-    let mut sixteen = [0; 16];
-    sixteen.copy_from_slice(&bytes[..16]);
-    u8x16::new(sixteen)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::Stamp;
+use crate::frame::{Colours, Layout, Place, Stamp};
 use proptest::prelude::*;
 
 /// Numerical Recipes' linear congruential generator: noise that is the same for ever.
@@ -224,7 +224,7 @@ fn a_luma_plane_tells_the_same_as_the_frame() {
     let mut scene = Scene::new(Size::new(1280, 720), 0.0);
     scene.things = vec![(Box2::from_xywh(400.0, 200.0, 100.0, 200.0), 20.0)];
     let frame = scene.frame();
-    let luma: Vec<u8> = frame.rgb().chunks_exact(3).map(|p| p[1]).collect();
+    let luma: Vec<u8> = frame.to_rgb().chunks_exact(3).map(|p| p[1]).collect();
     let (mut a, mut b, mut c) = (Plane::default(), Plane::default(), Plane::default());
     a.set_frame(&frame, 160);
     assert!(b.set_luma(plain(&luma, frame.size(), 1280), frame.size(), 160));
@@ -301,48 +301,42 @@ fn the_largest_frame_does_not_overflow_its_sums() {
 }
 
 fn plain(data: &[u8], size: Size, stride: usize) -> Luma<'_> {
-    Luma { data, size, stride, at: LumaAt::Each }
+    Luma { channel: Channel { data, size, stride, step: 1 }, range: Range::Full }
 }
 
-/// Half the picture is of a colour whose luma, made of clipped red, green and blue, is not the camera's; a peek after the
-/// comparison sees nothing there, and does see what comes.
+/// A peek at a frame goes on where looks at decoded frames of its kind left off, and sees what comes.
 #[test]
 fn a_peek_sees_what_moves_and_nothing_else() {
     let size = Size::new(640, 360);
-    let colour = |with: bool| {
-        let mut rgb = vec![0u8; size.pixels() * 3];
-        for (i, p) in rgb.chunks_exact_mut(3).enumerate() {
-            let (x, y) = (i % 640, i / 640);
-            let grey = (60 + (x / 8 + y / 8) % 90) as u8;
-            p.copy_from_slice(&if x < 320 { [255, 0, grey / 4] } else { [grey; 3] });
-            if with && (400..460).contains(&x) && (100..250).contains(&y) {
-                p.fill(230);
-            }
-        }
-        Frame::from_rgb(Stamp::default(), size, rgb).expect("of that size")
+    let luma = |with: bool| -> Vec<u8> {
+        let of = |x: usize, y: usize| {
+            let there = with && (400..460).contains(&x) && (100..250).contains(&y);
+            if there { 230 } else { (60 + (x / 8 + y / 8) % 90) as u8 }
+        };
+        (0..360).flat_map(|y| (0..640).map(move |x| of(x, y))).collect()
     };
-    // What a camera of limited range would send, off by far where the colour was clipped.
-    let luma = |frame: &Frame| -> Vec<u8> {
-        let of = |p: &[u8]| 16 + (u32::from(p[0]) * 66 + u32::from(p[1]) * 129 + u32::from(p[2]) * 25) / 256;
-        frame.rgb().chunks_exact(3).map(|p| (of(p) + if p[1] == 0 { 20 } else { 0 }) as u8).collect()
-    };
-    let mut motion = Motion::new(Settings::default());
-    let (empty, with) = (colour(false), colour(true));
-    let (empty_luma, with_luma) = (luma(&empty), luma(&with));
+    let (empty, with) = (luma(false), luma(true));
     let at = |ms: u64| MonoNs(ms * 1_000_000);
-    assert!(motion.peek(at(0), plain(&empty_luma, size, 640)).is_none(), "nothing to compare with");
+    let mut motion = Motion::new(Settings::default());
+    assert!(motion.peek(at(0), plain(&empty, size, 640), size).is_none(), "nothing to compare with");
     for i in 0..60 {
-        motion.look(at(i * 33), &empty);
+        let mut frame = Frame::new();
+        let place = Place { at: 0, size, stride: 640, step: 1 };
+        let layout = Layout { colours: Colours::Grey(Range::Full), channels: [place; 3], eighth: None };
+        assert!(frame.exchange(Stamp::default(), size, layout, &mut empty.clone()));
+        motion.look(at(i * 33), &frame);
     }
-    motion.compare_with(plain(&empty_luma, size, 640));
     for i in 0..20 {
-        let verdict = motion.peek(at(2000 + i * 150), plain(&empty_luma, size, 640)).expect("compared");
+        let verdict = motion.peek(at(2000 + i * 150), plain(&empty, size, 640), size).expect("compared");
         assert_eq!(verdict.kind, Kind::Still, "{i}");
     }
-    let verdict = motion.peek(at(5000), plain(&with_luma, size, 640)).expect("compared");
+    let verdict = motion.peek(at(5000), plain(&with, size, 640), size).expect("compared");
     assert_eq!((verdict.kind, verdict.boxes.len()), (Kind::Moving, 1));
     let wanted = Box2::from_xywh(400.0, 100.0, 60.0, 150.0);
     assert!(verdict.boxes[0].iou(wanted) > 0.7, "{:?}", verdict.boxes);
+    // A plane of another shape knows nothing of what was.
+    let small = Size::new(320, 180);
+    assert!(motion.peek(at(5200), plain(&with[..320 * 180], small, 320), small).is_none());
 }
 
 #[test]
@@ -350,13 +344,30 @@ fn packed_luma_is_the_plane() {
     let (size, plane_data) = (Size::new(320, 180), (0..320 * 180).map(|i| (i * 7 % 251) as u8).collect::<Vec<_>>());
     let mut wanted = Plane::default();
     assert!(wanted.set_luma(plain(&plane_data, size, 320), size, 160));
-    for (at, pair) in [(LumaAt::First, 0), (LumaAt::Second, 1)] {
-        let packed: Vec<u8> = plane_data.iter().flat_map(|y| if pair == 0 { [*y, 200] } else { [200, *y] }).collect();
+    for first in [0, 1] {
+        let packed: Vec<u8> = plane_data.iter().flat_map(|y| if first == 0 { [*y, 200] } else { [200, *y] }).collect();
         let mut plane = Plane::default();
-        assert!(plane.set_luma(Luma { data: &packed, size, stride: 640, at }, size, 160));
-        assert_eq!(plane.luma(), wanted.luma(), "{at:?}");
-        assert!(!plane.set_luma(Luma { data: &packed[..packed.len() - 1], size, stride: 640, at }, size, 160));
+        // The last sample's neighbour need not be there.
+        for end in [packed.len(), packed.len() - 1 + first] {
+            let channel = Channel { data: &packed[first..end], size, stride: 640, step: 2 };
+            assert!(plane.set_luma(Luma { channel, range: Range::Full }, size, 160));
+            assert_eq!(plane.luma(), wanted.luma(), "{first}");
+        }
+        let channel = Channel { data: &packed[first..packed.len() - 2], size, stride: 640, step: 2 };
+        assert!(!plane.set_luma(Luma { channel, range: Range::Full }, size, 160));
     }
+}
+
+#[test]
+fn luma_of_limited_range_means_the_same() {
+    let size = Size::new(64, 64);
+    let (full, limited): (Vec<u8>, Vec<u8>) =
+        (0..64 * 64).map(|i| i as u8).map(|y| (y, (16.0 + f32::from(y) * 219.0 / 255.0).round() as u8)).unzip();
+    let (mut a, mut b) = (Plane::default(), Plane::default());
+    assert!(a.set_luma(plain(&full, size, 64), size, 64));
+    let channel = Channel { data: &limited, size, stride: 64, step: 1 };
+    assert!(b.set_luma(Luma { channel, range: Range::Limited }, size, 64));
+    assert!(a.luma().iter().zip(b.luma()).all(|(a, b)| (a - b).abs() <= 0.6));
 }
 
 /// The whole road from pixels to a visit: a car comes, parks, and stands for an hour through slow light, a lamp that is switched on,

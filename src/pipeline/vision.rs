@@ -1,14 +1,18 @@
 //! Where to look, who looks, and what is followed.
 //!
 //! ```text
-//!            +--tasks--> looker --+
-//! scout -->  vision               +--looks--> vision --> report
-//!            +--tasks--> looker --+
+//!                 +-- looker --+
+//! scout --> vision             +--> report
+//!                 +-- looker --+
 //! ```
 //!
 //! Each looker has a session of the object model; a task is one region of one frame. So the crops of a frame are looked at beside
 //! each other, and the next frame is begun while a looker would have nothing to do: two sessions of one thread see a sixth more on
 //! two processors than one session of two threads, for less processor time (`docs/performance.md`).
+//!
+//! What is in work lies on one [`Table`], and whoever comes there with something does what follows from it: a looker that brings the
+//! last answer of a frame tells it, begins the next one and takes a task of it, without another thread having to be woken for that.
+//! Where inference keeps every processor busy, being woken takes milliseconds. The thread called vision only brings frames.
 //!
 //! What was seen is told in the order of the frames. Where to look in a frame depends on the tracks: for a file on those after the frame
 //! before the last, whether or not the last one is done, so that a replay says the same whatever the number of lookers; for a camera
@@ -16,11 +20,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender};
 
-use super::{HOPELESS_AFTER, Note, Scouted, Seen, Sheet, Wants, for_people};
+use super::{FacePace, HOPELESS_AFTER, Note, Scouted, Seen, Sheet, Wants, for_people};
 use crate::attention::Attention;
 use crate::detection::{ClassId, Detection};
 use crate::flow::Ledger;
@@ -67,7 +71,7 @@ impl Drop for Turn<'_> {
 }
 
 /// One region to look at.
-pub(super) struct Task {
+struct Task {
     frame: Arc<Frame>,
     region: Region,
     /// Of the frame among those in work, and of the region among those of the frame.
@@ -77,47 +81,108 @@ pub(super) struct Task {
     found: Vec<Detection>,
 }
 
-/// What a looker answers.
-pub(super) enum Look {
-    Done {
-        ticket: u64,
-        place: usize,
-        found: Vec<Detection>,
-        result: Result<(), ModelError>,
-    },
-    /// It died.
-    Dead,
+/// Where frames, tasks and answers meet.
+pub(super) struct Table<'a> {
+    vision: Mutex<Vision<'a>>,
+    /// For lookers: there is a task, or it is over.
+    task: Condvar,
+    /// For who brings frames: there is room for one, or it is over.
+    room: Condvar,
 }
 
-/// Says so when a looker dies: vision would wait for its answer.
-struct LastWord<'a>(&'a Sender<Look>);
+/// Says so when a thread at the table dies: the others would wait for its answer.
+struct LastWord<'a, 'b>(&'a Table<'b>);
 
-impl Drop for LastWord<'_> {
+impl Drop for LastWord<'_, '_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let _ = self.0.send(Look::Dead);
+            let mut vision = self.0.lock();
+            vision.over = true;
+            self.0.settle(&mut vision);
         }
     }
 }
 
-/// Looks at one region after another.
-pub(super) fn look(
-    mut detector: Detector,
-    floor: f32,
-    turns: &Turns,
-    tasks: &Receiver<Task>,
-    to: &Sender<Look>,
-    pulse: &Pulse,
-) {
-    let _last_word = LastWord(to);
-    while let Ok(Task { frame, region, ticket, place, mut found }) = pulse.waiting(|| tasks.recv()) {
-        let turn = turns.take();
-        let result = detector.detect(&frame, region, LongSide::Card, floor, &mut found);
-        drop(turn);
-        // Whoever gets the answer may be the only one who has the frame.
-        drop(frame);
-        if to.send(Look::Done { ticket, place, found, result }).is_err() {
+impl<'a> Table<'a> {
+    pub(super) fn new(vision: Vision<'a>) -> Self {
+        Self { vision: Mutex::new(vision), task: Condvar::new(), room: Condvar::new() }
+    }
+
+    /// A thread that panicked here has its [`LastWord`]: nobody goes on with what it left.
+    fn lock(&self) -> MutexGuard<'_, Vision<'a>> {
+        self.vision.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what follows from what has been brought, and wakes those who have something to do now.
+    fn settle(&self, vision: &mut Vision<'a>) {
+        if !vision.over {
+            vision.advance();
+        }
+        if vision.over {
+            // Whoever is behind learns of the end by the end of the channel.
+            (vision.ways, vision.held) = (None, VecDeque::new());
+            vision.tasks.clear();
+            self.task.notify_all();
+            self.room.notify_all();
             return;
+        }
+        (0..vision.tasks.len().min(vision.idle)).for_each(|_| self.task.notify_one());
+        if vision.waits_for_room && vision.has_room() {
+            self.room.notify_one();
+        }
+    }
+
+    /// Brings frames until there are no more, or nobody wants any.
+    pub(super) fn bring(&self, from: &Receiver<Scouted>, pulse: &Pulse) {
+        let _last_word = LastWord(self);
+        loop {
+            let mut vision = self.lock();
+            while !vision.over && !vision.has_room() {
+                vision.waits_for_room = true;
+                vision = pulse.waiting(|| self.room.wait(vision)).unwrap_or_else(PoisonError::into_inner);
+                vision.waits_for_room = false;
+            }
+            let over = vision.over;
+            drop(vision);
+            if over {
+                return;
+            }
+            let next = pulse.waiting(|| from.recv());
+            let mut vision = self.lock();
+            match next {
+                Ok(next) => vision.held.push_back(next),
+                Err(_) => vision.ended = true,
+            }
+            self.settle(&mut vision);
+            if vision.ended {
+                return;
+            }
+        }
+    }
+
+    /// Looks at one region after another.
+    pub(super) fn look(&self, mut detector: Detector, floor: f32, turns: &Turns, pulse: &Pulse) {
+        let _last_word = LastWord(self);
+        let mut vision = self.lock();
+        loop {
+            let Some(Task { frame, region, ticket, place, mut found }) = vision.tasks.pop_front() else {
+                if vision.over {
+                    return;
+                }
+                vision.idle += 1;
+                vision = pulse.waiting(|| self.task.wait(vision)).unwrap_or_else(PoisonError::into_inner);
+                vision.idle -= 1;
+                continue;
+            };
+            drop(vision);
+            let turn = turns.take();
+            let result = detector.detect(&frame, region, LongSide::Card, floor, &mut found);
+            drop(turn);
+            // Whoever is told of the frame may be the only one who has it.
+            drop(frame);
+            vision = self.lock();
+            vision.answer(ticket, place, found, result);
+            self.settle(&mut vision);
         }
     }
 }
@@ -134,6 +199,8 @@ pub(super) struct Eye {
     /// It can wait: what it says is not to depend on how fast we are.
     lossless: bool,
     every_frame: bool,
+    /// When faces are looked for, where they are.
+    faces: Option<FacePace>,
 }
 
 impl Eye {
@@ -155,6 +222,7 @@ impl Eye {
             in_work: 0,
             lossless,
             every_frame,
+            faces: wants.faces.then(|| FacePace::new(every_frame)),
         }
     }
 
@@ -191,8 +259,11 @@ struct Spares {
     lists: Vec<Vec<Vec<Detection>>>,
 }
 
-/// The model is broken, or nobody listens any more.
+/// Nobody listens any more.
 struct GiveUp;
+
+/// Frames of files that may wait to be begun: while one is decoded the one before it lies ready.
+const HELD: usize = 2;
 
 /// Chooses where to look, has it looked at, tracks.
 pub(super) struct Vision<'a> {
@@ -201,12 +272,26 @@ pub(super) struct Vision<'a> {
     ledgers: Arc<[Ledger]>,
     failed: &'a AtomicBool,
     stop: Arc<AtomicBool>,
+    /// The ways out; none once it is over.
+    ways: Option<Ways>,
+    /// Frames that have not been begun, and how many of them may lie here.
+    held: VecDeque<Scouted>,
+    most_held: usize,
     /// What is in work, oldest first; the ticket of the first.
     begun: VecDeque<Begun>,
     first: u64,
+    /// What no looker has taken yet.
+    tasks: VecDeque<Task>,
     /// Tasks that lookers have not answered, and how many of them keep a frame from being begun.
     open: usize,
     most_open: usize,
+    /// There will be no more frames.
+    ended: bool,
+    /// Nobody is to do anything any more.
+    over: bool,
+    /// Lookers that wait for a task.
+    idle: usize,
+    waits_for_room: bool,
     failures: u32,
     spares: Spares,
     order: nms::Order,
@@ -216,9 +301,6 @@ pub(super) struct Vision<'a> {
 
 /// The ways out of vision.
 pub(super) struct Ways {
-    /// To the lookers, and their answers.
-    pub(super) tasks: Sender<Task>,
-    pub(super) looks: Receiver<Look>,
     /// To report.
     pub(super) to: Sender<Seen>,
     /// Frames that nobody needs, to scout.
@@ -236,19 +318,29 @@ impl<'a> Vision<'a> {
         ledgers: Arc<[Ledger]>,
         failed: &'a AtomicBool,
         stop: Arc<AtomicBool>,
+        ways: Ways,
     ) -> Self {
-        let most_open = lookers + usize::from(eyes.iter().all(|eye| eye.lossless));
+        let lossless = eyes.iter().all(|eye| eye.lossless);
+        let most_open = lookers + usize::from(lossless);
         Self {
             eyes,
             nms_iou,
-            // A file's next task may wait for its looker. A camera's frame may not: a newer one would be better by then.
+            ways: Some(ways),
+            // A file's next frames and tasks may wait for their looker. A camera's may not: a newer one would be better by then.
+            held: VecDeque::with_capacity(HELD),
+            most_held: if lossless { HELD } else { 1 },
             most_open,
             ledgers,
             failed,
             stop,
             begun: VecDeque::new(),
             first: 0,
+            tasks: VecDeque::with_capacity(most_open + crate::attention::Settings::default().max_regions + 1),
             open: 0,
+            ended: false,
+            over: false,
+            idle: 0,
+            waits_for_room: false,
             failures: 0,
             spares: Spares::default(),
             order: nms::Order::default(),
@@ -257,35 +349,27 @@ impl<'a> Vision<'a> {
         }
     }
 
-    pub(super) fn run(mut self, from: &Receiver<Scouted>, ways: Ways, pulse: &Pulse) {
-        // Whoever is gone has said why.
-        let _ = self.all(from, &ways, pulse);
+    /// Whether another frame may be brought.
+    fn has_room(&self) -> bool {
+        self.held.len() < self.most_held && (self.most_held > 1 || self.open < self.most_open)
     }
 
-    fn all(&mut self, from: &Receiver<Scouted>, ways: &Ways, pulse: &Pulse) -> Result<(), GiveUp> {
-        let (mut held, mut ended) = (None, false);
+    /// Tells what is done and begins what may be begun.
+    fn advance(&mut self) {
+        let Some(ways) = self.ways.take() else { return };
+        let went = self.advance_on(&ways);
+        let done = self.ended && self.held.is_empty() && self.begun.is_empty();
+        // Whoever is gone has said why.
+        self.over |= went.is_err() || done;
+        self.ways = Some(ways);
+    }
+
+    fn advance_on(&mut self, ways: &Ways) -> Result<(), GiveUp> {
         loop {
             self.tell(ways)?;
-            if let Some(next) = held.take_if(|next| self.may_begin(next)) {
-                self.begin(next, ways)?;
-                continue;
-            }
-            let wants_more = held.is_none() && !ended && self.open < self.most_open;
-            if wants_more {
-                pulse.rest();
-                select! {
-                    recv(from) -> next => match next {
-                        Ok(next) => held = Some(next),
-                        Err(_) => ended = true,
-                    },
-                    recv(ways.looks) -> look => self.answer(look.map_err(|_| GiveUp)?)?,
-                }
-                pulse.work();
-            } else if self.open > 0 {
-                self.answer(pulse.waiting(|| ways.looks.recv()).map_err(|_| GiveUp)?)?;
-            } else if ended && held.is_none() {
-                return Ok(());
-            }
+            let ready = self.held.front().is_some_and(|next| self.may_begin(next));
+            let Some(next) = ready.then(|| self.held.pop_front()).flatten() else { return Ok(()) };
+            self.begin(next);
         }
     }
 
@@ -299,11 +383,11 @@ impl<'a> Vision<'a> {
     }
 
     /// Chooses where to look and hands it out.
-    fn begin(&mut self, next: Scouted, ways: &Ways) -> Result<(), GiveUp> {
+    fn begin(&mut self, next: Scouted) {
         let (frame, received, moved) = match next {
             Scouted::Note { camera, at, note } => {
                 self.begun.push_back(Begun::Note { camera, at, note });
-                return Ok(());
+                return;
             }
             Scouted::Frame { frame, received, moved } => (frame, received, moved),
         };
@@ -325,27 +409,23 @@ impl<'a> Vision<'a> {
         let mut found = self.spares.lists.pop().unwrap_or_default();
         for (place, &region) in looked.iter().enumerate() {
             let empty = self.spares.found.pop().unwrap_or_default();
-            ways.tasks
-                .send(Task { frame: Arc::clone(&frame), region, ticket, place, found: empty })
-                .map_err(|_| GiveUp)?;
+            self.tasks.push_back(Task { frame: Arc::clone(&frame), region, ticket, place, found: empty });
             found.push(Vec::new());
         }
         self.open += looked.len();
         let left = looked.len();
         self.begun.push_back(Begun::Frame { frame, received, looked, found, left, error: None });
-        Ok(())
     }
 
-    fn answer(&mut self, look: Look) -> Result<(), GiveUp> {
-        let Look::Done { ticket, place, found: new, result } = look else { return Err(GiveUp) };
+    /// Takes what was found in one region; `ticket` is of something in work, for that waits for all its answers.
+    fn answer(&mut self, ticket: u64, place: usize, new: Vec<Detection>, result: Result<(), ModelError>) {
         self.open -= 1;
-        let index = ticket.checked_sub(self.first).and_then(|i| usize::try_from(i).ok()).ok_or(GiveUp)?;
-        if let Some(Begun::Frame { found, left, error, .. }) = self.begun.get_mut(index) {
+        let index = ticket.checked_sub(self.first).and_then(|i| usize::try_from(i).ok());
+        if let Some(Begun::Frame { found, left, error, .. }) = index.and_then(|i| self.begun.get_mut(i)) {
             *left -= 1;
             found[place] = new;
             *error = error.take().or(result.err());
         }
-        Ok(())
     }
 
     /// Tells report of everything that is done and has nothing undone before it.
@@ -358,6 +438,7 @@ impl<'a> Vision<'a> {
                     let eye = &mut self.eyes[usize::from(camera.0)];
                     let tracks = if note.is_offline() {
                         eye.before.clear();
+                        eye.faces = eye.faces.as_ref().map(|_| FacePace::new(eye.every_frame));
                         eye.tracker.finish()
                     } else {
                         Vec::new()
@@ -409,12 +490,10 @@ impl<'a> Vision<'a> {
             return Ok(());
         }
         eye.tracker.remember(&mut eye.before);
-        let pixels = if looked.is_empty() {
+        let mut pixels = Some(frame);
+        if looked.is_empty() {
             eye.tracker.still(stamp.at);
             Ledger::count(&ledger.still);
-            // A full channel means that there are frames enough.
-            let _ = ways.frame_free.try_send(frame);
-            None
         } else {
             self.failures = 0;
             Ledger::count(&ledger.inferred);
@@ -423,11 +502,16 @@ impl<'a> Vision<'a> {
                 self.detections.retain(|d| wanted.contains(&d.class));
             }
             eye.tracker.update(stamp.at, size, &self.detections, looked);
-            Some(frame)
-        };
+        }
+        let looked = !looked.is_empty();
+        let wanted = looked && eye.faces.as_mut().is_some_and(|pace| pace.due(stamp.at));
+        if let Some(frame) = pixels.take_if(|_| !wanted) {
+            // A full channel means that there are frames enough.
+            let _ = ways.frame_free.try_send(frame);
+        }
         let mut sheet = ways.sheets.try_recv().unwrap_or_default();
         sheet.write(&eye.tracker);
-        ways.to.send(Seen::Frame { frame: pixels, stamp, size, received, sheet }).map_err(|_| GiveUp)
+        ways.to.send(Seen::Frame { frame: pixels, looked, stamp, size, received, sheet }).map_err(|_| GiveUp)
     }
 }
 

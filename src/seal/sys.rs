@@ -1,4 +1,4 @@
-//! The calls that no safe wrapper offers. The only place of the product with `unsafe`.
+//! The calls that no safe wrapper offers. With the rings of cameras and two calls of ONNX Runtime the only `unsafe` of the product.
 #![allow(unsafe_code)]
 
 use std::io;

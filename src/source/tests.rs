@@ -293,11 +293,11 @@ fn y4m_frames_come_whole_with_their_rate() {
     let stream = y4m_stream("YUV4MPEG2 W4 H2 F25:2 C422", 16, 3);
     let mut source = Y4mSource::new("x.y4m", stream.as_slice(), CameraId(5), None, Limits::default());
     for seq in 0..3u8 {
-        let Ok(Pulled::Frame(raw)) = source.next(Vec::new()) else { panic!("no frame {seq}") };
+        let Ok(Pulled::Frame(mut raw)) = source.next(Vec::new()) else { panic!("no frame {seq}") };
         assert_eq!(raw.data, [seq; 16]);
         assert_eq!((raw.format, raw.size, raw.stride), (PixelFormat::I422, Some(Size::new(4, 2)), 4));
         assert_eq!((raw.stamp.camera, raw.stamp.at), (CameraId(5), MonoNs(u64::from(seq) * 80_000_000)));
-        Decoder::default().decode(&raw, &mut Frame::new()).unwrap();
+        Decoder::default().decode(&mut raw, &mut Frame::new()).unwrap();
     }
     assert!(matches!(source.next(Vec::new()), Ok(Pulled::End)));
     assert_eq!((source.info().fps, source.info().size), (12.5, Some(Size::new(4, 2))));
@@ -583,8 +583,8 @@ fn the_pattern_moves_and_repeats_exactly() {
         assert_eq!(frames, run(), "it repeats");
         let mut source = Synth::open(spec, CameraId(0), &Limits::default()).unwrap();
         assert_eq!((source.info().fps, source.info().format), (25.0, format));
-        let Ok(Pulled::Frame(raw)) = source.next(Vec::new()) else { panic!("no frame") };
-        Decoder::default().decode(&raw, &mut Frame::new()).unwrap();
+        let Ok(Pulled::Frame(mut raw)) = source.next(Vec::new()) else { panic!("no frame") };
+        Decoder::default().decode(&mut raw, &mut Frame::new()).unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`negotiate`](choose) | which mode is asked for: a stated rule, pure |
-//! | `sys` | ioctls and mapped buffers on a descriptor; the only unsafe code |
+//! | `sys` | ioctls and mapped buffers on a descriptor; the only unsafe code of this room |
 //! | `device` | what a device offers; from a descriptor to a stream |
 //! | `find` | the devices of this machine, for `porchlight cameras` and for a run without a camera named |
 //! | here | the life of a camera |
