@@ -10,6 +10,7 @@ mod cross;
 mod deb;
 mod fail;
 mod guard;
+mod performance;
 mod proc;
 mod python;
 mod samples;
@@ -175,6 +176,18 @@ const CHORES: &[Chore] = &[
         args: "[ROUNDS [REPEATS]]",
         help: "compare `porchlight run` with the usual Python script (OpenCV, onnxruntime, supervision) on the same clip",
         run: work::peer,
+    },
+    Chore {
+        name: "opencv-prep",
+        args: "",
+        help: "print what OpenCV takes for the cases of benches/prep.rs",
+        run: samples::opencv_prep,
+    },
+    Chore {
+        name: "performance",
+        args: "[NAME...]",
+        help: "measure everything that docs/performance.md tells (half an hour on a quiet machine) and write its figures anew",
+        run: performance::run,
     },
     Chore {
         name: "bench",

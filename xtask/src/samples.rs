@@ -128,6 +128,11 @@ pub(crate) fn oracle_eval(args: &[String]) -> Result {
     script("oracle_eval.py", args)
 }
 
+/// What OpenCV takes from a part of a frame to a tensor.
+pub(crate) fn opencv_prep(args: &[String]) -> Result {
+    script("opencv_prep.py", args)
+}
+
 /// WIDER FACE's own ground truth as `eval wider` reads it.
 pub(crate) fn wider_truth(args: &[String]) -> Result {
     if args.len() != 1 {
