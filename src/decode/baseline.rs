@@ -1218,7 +1218,7 @@ impl Transform for V3 {
 
 /// The Huffman tables of Annex K.3, as the contents of a DHT segment: DC and AC for luma, DC and AC for chroma.
 #[rustfmt::skip]
-const STANDARD_TABLES: [u8; 416] = [
+pub(super) const STANDARD_TABLES: [u8; 416] = [
     // DC, luma
     0x00, 0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
     // AC, luma

@@ -355,6 +355,10 @@ fn a_jpeg_without_huffman_tables_gets_the_standard_ones() {
     assert!(bare.len() < file.len());
     let frame = decode(&encoded(PixelFormat::Mjpg, &bare)).unwrap();
     assert_eq!(frame.to_rgb(), decode(&encoded(PixelFormat::Mjpg, &file)).unwrap().to_rgb());
+    // Stills have another decoder, which gets them too.
+    let (with, without) = (encoded(PixelFormat::Still, &file), encoded(PixelFormat::Still, &bare));
+    let pairs = decode(&with).unwrap().to_rgb().into_iter().zip(decode(&without).unwrap().to_rgb());
+    assert!(pairs.into_iter().all(|(a, b)| a.abs_diff(b) <= 6));
 }
 
 #[test]

@@ -461,31 +461,6 @@ mod tests {
         assert_eq!(&p.data[..4], [0.0, 25.0, 75.0, 100.0]);
     }
 
-    /// Target size, and the sum below over what OpenCV makes of it.
-    const OPENCV: [([u32; 2], u64); 6] = [
-        ([300, 300], 18427354568),
-        ([3, 2], 23643),
-        ([13, 4], 1760987),
-        ([5, 11], 1980393),
-        ([7, 9], 2589664),
-        ([64, 5], 66460382),
-    ];
-
-    /// What `cv2.resize` (OpenCV 5.0.0) makes of the same pictures; see the module's head.
-    #[test]
-    fn resizing_equals_opencv_bit_for_bit() {
-        let f =
-            frame(Size::new(7, 5), |x, y| [(x * 37 + y * 53) as u8, (x * x * 11 + y * 91) as u8, (251 - x * 29) as u8]);
-        for (to, sums) in OPENCV {
-            let card = input(InputSize::Fixed(to), Fit::Stretch, Layout::Nchw, Colour::Rgb);
-            let mut prep = Prep::from_input(&card);
-            let p = prep.prepare(&f, Region::whole(f.size()), LongSide::Card);
-            // Position-weighted, so that a swap of two values shows.
-            let sum: u64 = p.data.iter().enumerate().map(|(i, v)| (i as u64 % 1009 + 1) * *v as u64).sum();
-            assert_eq!(sum, sums, "{to:?}");
-        }
-    }
-
     #[test]
     fn any_region_is_cut_to_the_frame() {
         let f = frame(Size::new(5, 4), |_, _| [1; 3]);
