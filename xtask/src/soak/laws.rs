@@ -244,6 +244,10 @@ pub(crate) struct Use {
 
 /// How much of its time a process is given to fill its caches and pools.
 const WARM_UP: f64 = 0.25;
+/// So much of them, kB, may be filled later. Some fill by chance: a frame's buffer grows when the largest camera gets it for the first
+/// time (a quarter of a megabyte for each of eleven in the bed, and the slowest machine was seen to take its fourth minute for them),
+/// an arena when two lookers are at a model's widest place at once. All are bounded; a leak is not, and shows in a longer soak.
+const POOLS: f64 = 6144.0;
 
 impl Use {
     /// Growth by the slope over the time that was watched (behind the warm-up): descriptors, threads, kilobytes; and that time.
@@ -266,10 +270,10 @@ impl Use {
         all.get(all.len() / 2).copied().unwrap_or(0)
     }
 
-    /// Flat: not one descriptor or thread more, and no more memory than 3 % and 2 MB.
+    /// Flat: not one descriptor or thread more, and no more memory than 3 % or [`POOLS`].
     pub(crate) fn is_flat(&self) -> Result<(), String> {
         let ([fds, threads, kilobytes], span) = self.growth();
-        let allowed = (self.rss() as f64 * 0.03).max(2048.0);
+        let allowed = (self.rss() as f64 * 0.03).max(POOLS);
         if self.samples.len() < 5 {
             return Err(format!("{}: watched only {} times", self.who, self.samples.len()));
         }
@@ -412,7 +416,8 @@ mod tests {
         };
         assert_eq!(of(&|n| 100_000 + 900 * (n % 3)).is_flat(), Ok(()));
         assert_eq!(of(&|n| if n < 12 { 50_000 } else { 100_000 }).is_flat(), Ok(()), "warm-up");
-        assert!(of(&|n| 100_000 + 100 * n).is_flat().is_err());
+        assert_eq!(of(&|n| 100_000 + 900 * (n / 12)).is_flat(), Ok(()), "pools fill late");
+        assert!(of(&|n| 100_000 + 200 * n).is_flat().is_err());
         let leak = Use { who: "x".into(), samples: (0..60).map(|n| (n as f64, [9 + n / 10, 7, 1000])).collect() };
         assert!(leak.is_flat().is_err());
         assert!(Use::default().is_flat().is_err());
