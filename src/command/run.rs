@@ -406,9 +406,9 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
     let mut labels = Labels::default();
     let mut models = Vec::new();
     // As many detectors of one model as are to run beside each other; what they know is there once.
-    let mut detectors = |(card, weights): (Card, Vec<u8>), count, threads, arena| {
+    let mut detectors = |(card, weights): (Card, Vec<u8>), count, threads| {
         models.push(HelloModel { name: card.name.clone(), sha256: card.sha256.clone() });
-        let session = runtime.session_in(arena, &card.name, &weights, threads, &card.tensors)?;
+        let session = runtime.session_in(Arena::Common, &card.name, &weights, threads, &card.tensors)?;
         drop(weights);
         crate::seal::give_memory_back();
         let one = |_| Detector::new(card.clone(), Box::new(session.clone()), &mut labels);
@@ -425,9 +425,9 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
     });
     let embedder = embedder.transpose()?;
     let (lookers, inside) = arrangement(threads, config.cameras.len());
-    let mut objects = detectors(objects, lookers, inside, Arena::Common)?;
+    let mut objects = detectors(objects, lookers, inside)?;
     // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
-    let mut faces = faces.map(|f| detectors(f, 1, 1, Arena::Own)).transpose()?.and_then(|mut all| all.pop());
+    let mut faces = faces.map(|f| detectors(f, 1, 1)).transpose()?.and_then(|mut all| all.pop());
     // Once all are loaded: what loading takes for a while would otherwise lie between what stays.
     objects.iter_mut().chain(&mut faces).try_for_each(Detector::warm_up)?;
     let (identity, persons) = match embedder {

@@ -202,7 +202,7 @@ impl Runtime {
 /// Where the activations of a session lie between two runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arena {
-    /// In an arena of its own: for measuring one model, and for YuNet, which is 2 % slower in another's.
+    /// In an arena of its own: for measuring one model.
     Own,
     /// In one that all such sessions share: what one has done with another may have.
     Common,

@@ -22,7 +22,11 @@ const MOST: usize = 32;
 
 /// So much address space the arena takes at once. Only what was touched takes memory, and pieces of one region can be joined again when
 /// they are free, which those of several (a second one comes when this is full) cannot.
-const REGION: usize = 64 << 20;
+const REGION: usize = 128 << 20;
+
+/// So much of a free piece may be wasted on somebody who asked for less; what is more is cut off for the next. The runtime's own choice,
+/// 128 MiB, is for machines with other worries: tensors of 4 MB would lie in pieces of 8.
+const WASTE: usize = 64 << 10;
 
 /// What a call said, as a result.
 fn checked(status: OrtStatusPtr) -> Result<(), String> {
@@ -38,12 +42,13 @@ fn checked(status: OrtStatusPtr) -> Result<(), String> {
 pub(super) fn one_arena(environment: &Environment) -> Result<(), String> {
     let cpu = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default);
     let cpu = cpu.map_err(|e| e.to_string())?;
-    let (keys, values) = ([c"initial_chunk_size_bytes".as_ptr()], [REGION]);
+    let keys = [c"initial_chunk_size_bytes".as_ptr(), c"max_dead_bytes_per_chunk".as_ptr()];
+    let values = [REGION, WASTE];
     let mut settings = ptr::null_mut();
     // Needed: `ort` has no wrapper for an environment's allocators.
-    // SAFETY: both lists hold as many entries as is said, the key is a C text that lives for ever, and all are only read during the call;
+    // SAFETY: both lists hold as many entries as is said, the keys are C texts that live for ever, and all are only read during the call;
     // `settings` is written when the call succeeds and is then ours to release.
-    checked(unsafe { (ort::api().CreateArenaCfgV2)(keys.as_ptr(), values.as_ptr(), 1, &raw mut settings) })?;
+    checked(unsafe { (ort::api().CreateArenaCfgV2)(keys.as_ptr(), values.as_ptr(), keys.len(), &raw mut settings) })?;
     // SAFETY: environment and description live across the call, which copies the description and the settings and takes the
     // environment's own lock; hence also `cast_mut`. The settings are released once and not used thereafter. The arena belongs to the
     // environment, which each session keeps alive.

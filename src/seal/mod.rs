@@ -258,21 +258,26 @@ pub(crate) fn no_core() -> Result<(), (&'static str, rustix::io::Errno)> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| ("not dumpable", e))
 }
 
+/// So much free memory at the end of a heap goes back to the kernel.
+const TRIM: usize = 2 << 20;
+
 /// Looks up once what is looked up at its first use, with calls that the policies do not have: the page size and the clocks,
 /// from the kernel's auxiliary vector. Before Landlock: kernels older than 6.4 tell it in a file only.
 fn prime() {
     const PIECE: usize = 32 << 10;
+    const PIECES: usize = 16;
     let _ = rustix::param::page_size();
     let _ = (crate::watch::now(), crate::watch::utc_ms());
     // The first time that the C library trims a thread's heap it reads /proc/sys/vm/overcommit_memory to learn how. It remembers;
-    // so let it be now. Pieces too small for mappings of their own, and together more than a heap may keep.
-    sys::settle_allocator();
+    // so let it be now. Pieces too small for mappings of their own, and together more than a heap may keep: for this once that is
+    // little, or this would be the most that a gatekeeper ever holds.
+    sys::settle_allocator(PIECES * PIECE / 4);
     std::thread::scope(|scope| {
-        let pieces = 4 * sys::TRIM / PIECE;
-        let work = move || drop(std::hint::black_box((0..pieces).map(|_| vec![1u8; PIECE]).collect::<Vec<_>>()));
+        let work = || drop(std::hint::black_box((0..PIECES).map(|_| vec![1u8; PIECE]).collect::<Vec<_>>()));
         // It does nothing that could fail.
         let _ = scope.spawn(work).join();
     });
+    sys::settle_allocator(TRIM);
     // A thread that was joined may be counted for a moment longer.
     for _ in 0..1000 {
         if threads().is_ok_and(|count| count == 1) {

@@ -54,26 +54,23 @@ pub(crate) fn close_inherited() -> io::Result<()> {
 /// reused; 1 MiB costs no time (measured: 128 KiB costs 2 %).
 const OWN_MAPPING: i32 = 1 << 20;
 
-/// So much free memory at the end of a heap goes back to the kernel.
-pub(crate) const TRIM: usize = 2 << 20;
-
 /// Keeps the C library's allocator from opening files at a moment of its own choosing, which behind the seal is death:
 ///
 /// - when a ninth thread wants memory it asks how many processors there are, only to reckon how many pools it may have, so it is told.
 ///   Four are enough for threads that seldom allocate, and leave less memory lying idle;
 /// - when a thread's heap is first trimmed it asks how the kernel overcommits memory. That it will have asked before the seal
 ///   (`prime` in the module above), but only if a heap is trimmed then; left alone, the bound for trimming follows the largest piece
-///   that was ever freed, and after a model was read no small heap reaches it. So it is fixed.
+///   that was ever freed, and after a model was read no small heap reaches it. So it is fixed: `trim` bytes.
 ///
 /// A no-op with another C library than glibc.
-pub(crate) fn settle_allocator() {
+pub(crate) fn settle_allocator(trim: usize) {
     #[cfg(target_env = "gnu")]
     // Needed: no wrapper has mallopt.
     // SAFETY: it takes two numbers and sets one of the allocator's, under the allocator's own lock.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 4);
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM as i32);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::try_from(trim).unwrap_or(i32::MAX));
     }
 }
 
