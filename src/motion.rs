@@ -155,6 +155,12 @@ impl Plane {
         let step = if cell >= 4 { 2 } else { 1 }.max(cell.div_ceil(MAX_ROWS));
         let weightless = weights.iter().rev().take_while(|w| **w == 0).count();
         let bytes = width * weights.len() - weightless;
+        if cell == 1 && weights == [256] {
+            // A picture of the right size, as JPEGs have it in their block means.
+            let rows = data.chunks(stride.max(1)).take(height);
+            rows.for_each(|row| self.luma.extend(row[..width].iter().map(|v| f32::from(*v))));
+            return;
+        }
         self.sums.resize(bytes, 0);
         if self.weights.len() != cell * weights.len() || !self.weights.starts_with(weights) {
             self.weights.clear();
@@ -217,14 +223,59 @@ pub struct Verdict<'a> {
     pub share: f32,
 }
 
-/// What one cell remembers.
-#[derive(Clone, Copy, Debug)]
-struct Memory {
-    previous: f32,
-    short: f32,
-    long: f32,
+/// What the cells remember: a list for each memory, so that a step over all of them is a plain vector operation, which the compiler
+/// makes wide.
+#[derive(Debug, Default)]
+struct Memories {
+    previous: Vec<f32>,
+    short: Vec<f32>,
+    long: Vec<f32>,
     /// Standard deviation around the short mean.
-    noise: f32,
+    noise: Vec<f32>,
+}
+
+impl Memories {
+    fn len(&self) -> usize {
+        self.previous.len()
+    }
+
+    /// Knows only this picture.
+    fn start(&mut self, luma: &[f32]) {
+        for list in [&mut self.previous, &mut self.short, &mut self.long] {
+            list.clear();
+            list.extend_from_slice(luma);
+        }
+        self.noise.clear();
+        self.noise.resize(luma.len(), 1.0);
+    }
+
+    /// As they would be if the light had always been as it is now.
+    fn carry(&mut self, light: Light) {
+        for list in [&mut self.previous, &mut self.short, &mut self.long] {
+            list.iter_mut().for_each(|v| *v = light.carry(*v));
+        }
+    }
+
+    /// `now` becomes the previous frame and takes its share of the means.
+    fn take_in(&mut self, now: &[f32], mask: &[u8], dt_ms: f32, s: &Settings) {
+        let (short, long, noise) = (step(dt_ms, s.settle_ms), step(dt_ms, s.absorb_ms), step(dt_ms, s.noise_ms));
+        // What passes by should not rub off on the background.
+        let passing = long / 4.0;
+        let memories = self.short.iter_mut().zip(&mut self.long).zip(&mut self.noise);
+        for (((s, l), n), (&v, &mask)) in memories.zip(now.iter().zip(mask)) {
+            let off = v - *s;
+            // Mean absolute deviation to standard deviation; what is far out counts little, so that one passer-by
+            // does not deafen the cell.
+            let most = 2.0 * *n + 1.0;
+            let deviation = off.abs() * MEAN_TO_SD;
+            let deviation = if deviation < most { deviation } else { most };
+            let new = *n + noise * (deviation - *n);
+            *n = if new < MAX_NOISE { new } else { MAX_NOISE };
+            *s += short * off;
+            *l += if mask == 0 { long } else { passing } * (v - *l);
+        }
+        self.previous.copy_from_slice(now);
+    }
 }
 
 /// How the light changed: `now = gain * (then - pivot) + pivot + offset`.
@@ -255,12 +306,14 @@ pub struct Motion {
 struct Watch {
     shape: Plane,
     at: MonoNs,
-    cells: Vec<Memory>,
+    cells: Memories,
     boxes: Vec<Box2<FramePx>>,
     // Buffers.
     samples: Vec<(f32, f32)>,
     left_over: Vec<f32>,
+    /// Of each cell; and the cells whose mark is not 0, in their order.
     mask: Vec<u8>,
+    moved: Vec<u32>,
     queue: Vec<u32>,
     found: Vec<Cluster>,
     weather: Weather,
@@ -363,9 +416,21 @@ const MAX_NOISE: f32 = 10.0;
 const MIN_LIGHT: f32 = 0.4;
 /// The share of jumping cells that go in the same direction when it is light.
 const ONE_DIRECTION: f32 = 0.85;
+/// Marks looked at together.
+const WIDE: usize = 32;
+/// Which of eight marks in a row are looked at, by how many there are behind the first.
+const NEIGHBOURS: [u64; 8] = {
+    let mut all = [u64::MAX; 8];
+    let mut last = 0;
+    while last < 7 {
+        all[last] = (1 << (8 * (last + 1))) - 1;
+        last += 1;
+    }
+    all
+};
 /// Marks of the mask.
 const MOVED: u8 = 1;
-const VISITED: u8 = 2;
+const ALONE: u8 = 2;
 
 impl Motion {
     /// Has seen nothing yet.
@@ -407,6 +472,36 @@ fn median(values: &mut [f32]) -> f32 {
     *values.select_nth_unstable_by(mid, f32::total_cmp).1
 }
 
+/// Count, and sums of x, y, xx, xy and yy over all cells, x being the luma of `then` and y that of `now`, both less `pivot`; each cell
+/// weighs what `weight` says.
+fn moments(then: &[f32], now: &[f32], pivot: f32, weight: impl Fn(f32, f32) -> f32) -> [f64; 6] {
+    // In so many sums beside each other, which is what a vector holds, and in single precision only as long as it loses nothing.
+    const LANES: usize = 8;
+    const PIECE: usize = 16 * LANES;
+    let mut all = [0.0_f64; 6];
+    for (then, now) in then.chunks(PIECE).zip(now.chunks(PIECE)) {
+        let mut sums = [[0.0_f32; LANES]; 6];
+        let mut add = |lane: usize, x: f32, y: f32| {
+            let (x, y) = (x - pivot, y - pivot);
+            let k = weight(x, y);
+            let (kx, ky) = (k * x, k * y);
+            for (sum, of) in sums.iter_mut().zip([k, kx, ky, kx * x, kx * y, ky * y]) {
+                sum[lane] += of;
+            }
+        };
+        let (whole, rest) = then.as_chunks::<LANES>();
+        let (whole_now, rest_now) = now.as_chunks::<LANES>();
+        for (then, now) in whole.iter().zip(whole_now) {
+            (0..LANES).for_each(|lane| add(lane, then[lane], now[lane]));
+        }
+        rest.iter().zip(rest_now).enumerate().for_each(|(lane, (then, now))| add(lane, *then, *now));
+        for (all, sums) in all.iter_mut().zip(&sums) {
+            *all += f64::from(sums.iter().sum::<f32>());
+        }
+    }
+    all
+}
+
 /// From a mean absolute deviation to a standard deviation.
 const MEAN_TO_SD: f32 = 1.2533;
 
@@ -417,7 +512,7 @@ fn common_divisor(a: usize, b: usize) -> usize {
 impl Watch {
     fn look(&mut self, at: MonoNs, plane: &Plane, s: &Settings) -> Verdict<'_> {
         self.boxes.clear();
-        if self.cells.is_empty() || !self.shape.same_shape(plane) {
+        if self.cells.len() == 0 || !self.shape.same_shape(plane) {
             return self.start(at, plane);
         }
         let dt_ms = at.0.saturating_sub(self.at.0) as f32 / 1e6;
@@ -426,24 +521,19 @@ impl Watch {
         let jumped = self.light_jumped(&plane.luma, light, s);
         let pivots = [0.0, light.pivot, 255.0];
         if jumped || pivots.iter().any(|&v| (light.carry(v) - v).abs() > MIN_LIGHT) {
-            for m in &mut self.cells {
-                m.previous = light.carry(m.previous);
-                m.short = light.carry(m.short);
-                m.long = light.carry(m.long);
-            }
+            self.cells.carry(light);
         }
-        let moved = self.mark(&plane.luma, light.noise, s);
-        let n = self.cells.len();
+        self.mark(&plane.luma, light.noise, s);
+        let (moved, n) = (self.moved.len(), self.cells.len());
         if jumped {
-            for ((m, mask), &now) in self.cells.iter_mut().zip(&self.mask).zip(&plane.luma) {
-                if mask & MOVED != 0 {
-                    (m.short, m.long) = (now, now);
-                }
+            for &i in &self.moved {
+                let i = i as usize;
+                (self.cells.short[i], self.cells.long[i]) = (plane.luma[i], plane.luma[i]);
             }
         } else if moved >= 9 && moved as f32 >= s.scene_share * n as f32 {
             return self.start(at, plane);
         }
-        self.remember(&plane.luma, dt_ms, s);
+        self.cells.take_in(&plane.luma, &self.mask, dt_ms, s);
         // Lamps light one side of a room more than the other; what that leaves over is no object.
         let share = moved as f32 / n as f32;
         if !(jumped && share > 0.15) {
@@ -462,8 +552,7 @@ impl Watch {
         self.shape =
             Plane { frame: plane.frame, cols: plane.cols, rows: plane.rows, scale: plane.scale, ..Plane::default() };
         self.weather.forget();
-        self.cells.clear();
-        self.cells.extend(plane.luma.iter().map(|&v| Memory { previous: v, short: v, long: v, noise: 1.0 }));
+        self.cells.start(&plane.luma);
         Verdict { kind: Kind::First, boxes: &self.boxes, share: 1.0 }
     }
 
@@ -476,7 +565,7 @@ impl Watch {
         while common_divisor(every, shape.cols) > 1 {
             every += 1;
         }
-        samples.extend(cells.iter().zip(now).step_by(every).map(|(m, &v)| (m.previous, v)));
+        samples.extend(cells.previous.iter().zip(now).step_by(every).map(|(&p, &v)| (p, v)));
         let pivot = samples.iter().map(|p| p.0).sum::<f32>() / samples.len().max(1) as f32;
         left_over.clear();
         left_over.extend(samples.iter().map(|p| p.1 - p.0));
@@ -495,19 +584,10 @@ impl Watch {
         for _ in 0..2 {
             // Over all cells: a slow drift of the gain hides deep in the noise of a few.
             let limit = 2.5 * sd + 0.5;
-            let (mut k, mut sx, mut sy, mut sxx, mut sxy, mut syy) = (0.0_f64, 0.0, 0.0, 0.0, 0.0, 0.0);
-            for (m, v) in cells.iter().zip(now) {
-                let (x, y) = (m.previous - pivot, v - pivot);
-                if (y - gain * x - offset).abs() <= limit {
-                    let (x, y) = (f64::from(x), f64::from(y));
-                    k += 1.0;
-                    sx += x;
-                    sy += y;
-                    sxx += x * x;
-                    sxy += x * y;
-                    syy += y * y;
-                }
-            }
+            let [k, sx, sy, sxx, sxy, syy] = moments(&cells.previous, now, pivot, |x, y| {
+                // A number, so that leaving a cell out takes no branch.
+                if (y - gain * x - offset).abs() <= limit { 1.0 } else { 0.0 }
+            });
             let n = k.max(1.0);
             let (var, var_now, both) = (sxx - sx * sx / n, syy - sy * sy / n, sxy - sx * sy / n);
             // A plain grey wall knows no gain, nor do two pictures that have nothing in common.
@@ -531,27 +611,36 @@ impl Watch {
     /// Whether most of the plane became brighter, or most of it darker, at once.
     fn light_jumped(&self, now: &[f32], light: Light, s: &Settings) -> bool {
         let limit = s.min_delta.max(s.noise_factor * light.noise);
-        let (mut up, mut down) = (0_usize, 0_usize);
-        for (m, v) in self.cells.iter().zip(now) {
-            up += usize::from(v - m.previous > limit);
-            down += usize::from(m.previous - v > limit);
-        }
+        let count = |by: fn(f32, f32) -> f32| -> u32 {
+            self.cells.previous.iter().zip(now).map(|(&then, &v)| u32::from(by(v, then) > limit)).sum()
+        };
+        let (up, down) = (count(|v, then| v - then), count(|v, then| then - v));
         let jumped = (up + down) as f32;
         jumped >= s.flash_share * self.cells.len() as f32 && up.max(down) as f32 >= ONE_DIRECTION * jumped
     }
 
-    /// Fills the mask and counts what moved.
-    fn mark(&mut self, now: &[f32], frame_noise: f32, s: &Settings) -> usize {
-        let Self { cells, mask, shape, .. } = self;
-        mask.clear();
-        mask.extend(cells.iter().zip(now).map(|(m, &v)| {
-            let noise = s.noise_factor * m.noise.max(frame_noise);
-            let limit = s.min_delta.max(noise);
+    /// Fills the mask and lists what moved.
+    fn mark(&mut self, now: &[f32], frame_noise: f32, s: &Settings) {
+        let Self { cells, mask, moved, shape, .. } = self;
+        mask.resize(now.len(), 0);
+        let memories = cells.previous.iter().zip(&cells.short).zip(&cells.long).zip(&cells.noise);
+        for (mask, (&v, (((previous, short), long), &noise))) in mask.iter_mut().zip(now.iter().zip(memories)) {
+            let noise = s.noise_factor * if noise > frame_noise { noise } else { frame_noise };
+            let limit = if noise > s.min_delta { noise } else { s.min_delta };
             // The difference of two frames has the noise of both.
-            let jump = s.min_delta.max(noise * std::f32::consts::SQRT_2);
-            let moved = (v - m.previous).abs() > jump || ((v - m.short).abs() > limit && (v - m.long).abs() > limit);
-            u8::from(moved)
-        }));
+            let jump = noise * std::f32::consts::SQRT_2;
+            let jump = if jump > s.min_delta { jump } else { s.min_delta };
+            let moved = ((v - previous).abs() > jump) | (((v - short).abs() > limit) & ((v - long).abs() > limit));
+            *mask = if moved { MOVED } else { 0 };
+        }
+        moved.clear();
+        for (chunk, marks) in mask.chunks(WIDE).enumerate() {
+            // Nearly all of them, on most days.
+            if marks.iter().fold(0, |any, m| any | m) != 0 {
+                let set = marks.iter().enumerate().filter(|(_, m)| **m != 0);
+                moved.extend(set.map(|(i, _)| (chunk * WIDE + i) as u32));
+            }
+        }
         // A cell alone is noise, wherever there are neighbours to ask.
         let (cols, rows) = (shape.cols, shape.rows);
         let lonely = |mask: &[u8], i: usize| {
@@ -560,59 +649,54 @@ impl Watch {
             ys.flat_map(|y| xs.clone().map(move |x| y * cols + x)).filter(|&k| mask[k] & MOVED != 0).count() < 2
         };
         if cols >= 3 && rows >= 3 {
-            for i in 0..mask.len() {
-                // VISITED stands for "alone" until the sweep below, so that the order of cells does not matter.
-                if mask[i] & MOVED != 0 && lonely(mask, i) {
-                    mask[i] |= VISITED;
+            for &i in moved.iter() {
+                // Swept only when all are marked, so that the order of cells does not matter.
+                if lonely(mask, i as usize) {
+                    mask[i as usize] |= ALONE;
                 }
             }
-            for m in mask.iter_mut().filter(|m| **m & VISITED != 0) {
-                *m = 0;
-            }
-        }
-        mask.iter().filter(|m| **m & MOVED != 0).count()
-    }
-
-    fn remember(&mut self, now: &[f32], dt_ms: f32, s: &Settings) {
-        let (short, long, noise) = (step(dt_ms, s.settle_ms), step(dt_ms, s.absorb_ms), step(dt_ms, s.noise_ms));
-        for ((m, mask), &v) in self.cells.iter_mut().zip(&self.mask).zip(now) {
-            let off = v - m.short;
-            // Mean absolute deviation to standard deviation; what is far out counts little, so that one passer-by
-            // does not deafen the cell.
-            m.noise += noise * ((off.abs() * MEAN_TO_SD).min(2.0 * m.noise + 1.0) - m.noise);
-            m.noise = m.noise.min(MAX_NOISE);
-            m.short += short * off;
-            // What passes by should not rub off on the background.
-            m.long += if mask & MOVED != 0 { long / 4.0 } else { long } * (v - m.long);
-            m.previous = v;
+            moved.retain(|&i| {
+                let mark = &mut mask[i as usize];
+                if *mark & ALONE != 0 {
+                    *mark = 0;
+                }
+                *mark != 0
+            });
         }
     }
 
     /// Joins moved cells to boxes.
     fn cluster(&mut self, plane: &Plane, dt_ms: f32, s: &Settings) {
-        let Self { shape, boxes, mask, queue, found, weather, .. } = self;
-        let (cols, rows) = (shape.cols as i32, shape.rows as i32);
+        let Self { shape, boxes, mask, moved, queue, found, weather, .. } = self;
+        let (cols, rows) = (shape.cols, shape.rows);
         let least = s.min_cells.min((mask.len() as u32).div_ceil(3));
         found.clear();
-        for start in 0..mask.len() {
-            if mask[start] != MOVED {
+        // A cell that has been taken is unmarked. Marks are looked at eight at a time, so there are some behind the last.
+        let cells = mask.len();
+        mask.resize(cells + NEIGHBOURS.len(), 0);
+        for &start in moved.iter() {
+            if std::mem::take(&mut mask[start as usize]) == 0 {
                 continue;
             }
-            let (x, y) = ((start % shape.cols) as i32, (start / shape.cols) as i32);
-            let mut c = Cluster { x0: x, y0: y, x1: x, y1: y, count: 0 };
-            mask[start] |= VISITED;
-            queue.push(start as u32);
+            let at = |i: u32| (i as usize % cols, i as usize / cols);
+            let (x, y) = at(start);
+            let mut c = Cluster { x0: x as i32, y0: y as i32, x1: x as i32, y1: y as i32, count: 0 };
+            queue.push(start);
             while let Some(i) = queue.pop() {
-                let (x, y) = (i as i32 % cols, i as i32 / cols);
-                c = Cluster { x0: c.x0.min(x), y0: c.y0.min(y), x1: c.x1.max(x), y1: c.y1.max(y), count: c.count + 1 };
+                let (x, y) = at(i);
+                c = c.join(&Cluster { x0: x as i32, y0: y as i32, x1: x as i32, y1: y as i32, count: 1 });
                 // Two steps: an even jacket moves only at its edges.
-                for ny in (y - 2).max(0)..=(y + 2).min(rows - 1) {
-                    for nx in (x - 2).max(0)..=(x + 2).min(cols - 1) {
-                        let k = (ny * cols + nx) as usize;
-                        if mask[k] == MOVED {
-                            mask[k] |= VISITED;
-                            queue.push(k as u32);
-                        }
+                let (left, right) = (x.saturating_sub(2), (x + 2).min(cols - 1));
+                let within = NEIGHBOURS[right - left];
+                for ny in y.saturating_sub(2)..=(y + 2).min(rows - 1) {
+                    let first = ny * cols + left;
+                    let Some(marks) = mask[first..].first_chunk_mut() else { continue };
+                    let mut set = u64::from_le_bytes(*marks) & within;
+                    *marks = (u64::from_le_bytes(*marks) & !within).to_le_bytes();
+                    while set != 0 {
+                        let byte = set.trailing_zeros() / 8;
+                        set &= !(0xff << (8 * byte));
+                        queue.push(first as u32 + byte);
                     }
                 }
             }
@@ -620,6 +704,7 @@ impl Watch {
                 found.push(c);
             }
         }
+        mask.truncate(cells);
         let order = |c: &Cluster| (std::cmp::Reverse(c.area()), c.y0, c.x0);
         // By all there is to a cluster: only equal ones tie, and a sort that need not keep their order takes no memory.
         found.sort_unstable_by_key(|c| (std::cmp::Reverse(c.count), c.y0, c.x0, c.y1, c.x1));
