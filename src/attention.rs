@@ -4,10 +4,15 @@
 //! 180 pixels in 1280x720 and finds the same person at .95 in a square crop. So the whole frame is looked at only now and
 //! then (a *sweep*), and what moved, or is known, gets crops of its own:
 //!
-//! - what moved and is not explained by a confirmed track: in every frame;
+//! - what moved and is not explained by a confirmed track: in every frame; where [`Settings::vain_looks`] showed nothing, as in a bush
+//!   in the wind or in the place that somebody has just left, ever more rarely, until it moves elsewhere too;
 //! - tentative tracks: in every frame, until they are confirmed or forgotten;
-//! - lost tracks: every [`Settings::lost_every_ms`], until found or given up;
-//! - confirmed tracks that move, or on which something moves: every [`Settings::track_every_ms`];
+//! - lost tracks: every [`Settings::lost_every_ms`] while something moves there, else every [`Settings::calm_every_ms`], until found or
+//!   given up;
+//! - confirmed tracks on which something moves: before they have moved by a tenth of themselves, at most every
+//!   [`Settings::track_every_ms`] and at least every [`Settings::calm_every_ms`];
+//! - of these, those that go out over the frame's edge or meet another track: every [`Settings::urgent_every_ms`], so that it is told when
+//!   they left, and who is who;
 //! - confirmed tracks that stand: after 1, 2, 4 ... seconds ([`Settings::sweep_ms`], [`Settings::longest_ms`]).
 //!
 //! For comparison with programs that know no better there is [`Settings::every_frame`]: the whole of every frame, and nothing
@@ -32,9 +37,18 @@ pub struct Settings {
     pub idle_sweep_ms: u64,
     /// Longest interval between looks at a track that stands. Default 10000 ms.
     pub longest_ms: u64,
-    /// Between looks at a confirmed track that moves; 0 for every frame. Default 100 ms: ten looks a second are enough to follow
-    /// somebody who runs, and a third of the work at 30 frames a second; at 150 ms what is told of somebody who walks lags visibly.
+    /// Shortest time between looks at a confirmed track on which something moves; 0 for every frame. Default 100 ms: ten looks a second
+    /// are enough to follow somebody who runs, and a third of the work at 30 frames a second; at 150 ms what is told of somebody who walks
+    /// lags visibly.
     pub track_every_ms: u64,
+    /// Longest time between looks at such a track, while it does not move from where it is; also for what has moved of late or was lost,
+    /// while nothing moves there. Default 400 ms; no less than [`Settings::track_every_ms`].
+    pub calm_every_ms: u64,
+    /// Between looks at a track that leaves or meets another. Default 50 ms.
+    pub urgent_every_ms: u64,
+    /// After so many looks at one moving place that showed nothing there it is looked at after 200 ms, 400, 800 ..., at most
+    /// [`Settings::sweep_ms`]. Default 3; 0 counts as 1.
+    pub vain_looks: u32,
     /// Between looks for a lost track. Default 150 ms.
     pub lost_every_ms: u64,
     /// At most this many crops in a frame, at least 1. Default 4.
@@ -58,6 +72,9 @@ impl Default for Settings {
             idle_sweep_ms: 10_000,
             longest_ms: 10_000,
             track_every_ms: 100,
+            calm_every_ms: 400,
+            urgent_every_ms: 50,
+            vain_looks: 3,
             lost_every_ms: 150,
             max_regions: 4,
             min_crop: 300,
@@ -103,10 +120,27 @@ struct Known {
     bbox: Box2<FramePx>,
     state: State,
     moving: bool,
+    /// It goes out over the frame's edge or into another track's place: now it matters where it is.
+    urgent: bool,
+    /// See [`Predicted::speed`].
+    speed: f32,
     /// Something moves on it.
     stirred: bool,
     wants: bool,
     present: bool,
+}
+
+impl Known {
+    /// Between looks while it moves: until it has moved by a share of itself.
+    fn pace_ms(&self, s: &Settings) -> u64 {
+        let (least, most) = (s.track_every_ms, s.calm_every_ms.max(s.track_every_ms));
+        if !self.stirred {
+            return most;
+        }
+        let long = self.bbox.width().max(self.bbox.height());
+        // `as` saturates.
+        ((1000.0 * TRAVEL * long / self.speed.max(0.1)) as u64).clamp(least, most)
+    }
 }
 
 /// A wish for a crop.
@@ -149,6 +183,42 @@ impl Wish {
     }
 }
 
+/// A place where something moves that no track explains.
+#[derive(Clone, Copy, Debug)]
+struct Unrest {
+    place: Box2<FramePx>,
+    /// What moves there in this frame.
+    now: Box2<FramePx>,
+    /// Looks there since nothing was known there.
+    looks: u32,
+    looked: MonoNs,
+    /// When something moved there last.
+    moved: MonoNs,
+    /// In this frame, and it is time for a look.
+    wants: bool,
+}
+
+impl Unrest {
+    /// Until the next look.
+    fn pause_ms(&self, settings: &Settings) -> u64 {
+        let Some(in_vain) = self.looks.checked_sub(settings.vain_looks.max(1)) else { return 0 };
+        (FIRST_PAUSE_MS << in_vain.min(16)).min(settings.sweep_ms)
+    }
+}
+
+/// After the last look in vain that is still forgiven.
+const FIRST_PAUSE_MS: u64 = 200;
+/// What moves has to stay so much inside the place where it moved before, or it is something new: whoever comes in grows out of it.
+const SAME_PLACE: f32 = 0.9;
+/// Something is known at a place when it has so much of the smaller of both.
+const KNOWN_THERE: f32 = 0.1;
+/// Places that are remembered; with more, the newest are looked at in every frame.
+const MAX_UNREST: usize = 2 * MAX_BOXES;
+
+/// By how much a crop that several share may be larger than a confirmed track's own.
+const FOLLOWED: f32 = 1.5;
+/// So much of its long side a track may be expected to move until the next look.
+const TRAVEL: f32 = 0.1;
 /// More wishes than this in one frame wait for the next.
 const MAX_WISHES: usize = 32;
 /// Space around an object that shares its crop, as a share of its long side on each side.
@@ -165,6 +235,7 @@ pub struct Attention {
     /// Frames in which unexplained motion got no crop.
     motion_waited: u32,
     known: Vec<Known>,
+    unrest: Vec<Unrest>,
     wishes: Vec<Wish>,
     regions: Vec<Region>,
 }
@@ -181,6 +252,7 @@ impl Attention {
             last_whole: MonoNs(0),
             motion_waited: 0,
             known: Vec::new(),
+            unrest: Vec::with_capacity(MAX_UNREST),
             wishes: Vec::new(),
             regions: Vec::new(),
         }
@@ -234,10 +306,12 @@ impl Attention {
             for k in &mut self.known {
                 k.looked.0 = k.looked.0.saturating_sub(back);
             }
+            self.unrest.clear();
         }
         if self.frame != frame {
             self.started = false;
             self.frame = frame;
+            self.unrest.clear();
         }
         self.now = at;
     }
@@ -259,6 +333,8 @@ impl Attention {
                 bbox,
                 state: t.state,
                 moving: t.moving,
+                urgent: t.leaving && stirred,
+                speed: t.speed,
                 stirred,
                 wants: false,
                 present: true,
@@ -272,6 +348,19 @@ impl Attention {
             }
         }
         self.known.retain(|k| k.present);
+        for i in 1..self.known.len() {
+            let (before, rest) = self.known.split_at_mut(i);
+            let Some(this) = rest.first_mut() else { break };
+            for other in before {
+                let settled = this.state != State::Tentative && other.state != State::Tentative;
+                let calm = s.calm_every_ms;
+                let quick = this.pace_ms(s) < calm || other.pace_ms(s) < calm;
+                if settled && quick && !this.bbox.intersection(other.bbox).is_empty() {
+                    this.urgent |= this.stirred;
+                    other.urgent |= other.stirred;
+                }
+            }
+        }
         for k in &mut self.known {
             if k.moving || k.stirred || k.state != State::Confirmed {
                 k.interval_ms = s.sweep_ms;
@@ -307,7 +396,7 @@ impl Attention {
 
     /// Collects what wants a crop.
     fn wish(&mut self, at: MonoNs, frame: Size, verdict: &Verdict<'_>, whole: bool) {
-        let Self { settings: s, known, wishes, motion_waited, .. } = self;
+        let Self { settings: s, known, unrest, wishes, motion_waited, .. } = self;
         let (min_crop, context) = (s.min_crop.max(1) as f32, s.context.max(1.0));
         let min_share = s.min_share.clamp(0.01, 1.0);
         let seen_whole = |long: f32| whole && long >= min_share * frame.long_side() as f32;
@@ -315,8 +404,10 @@ impl Attention {
             let since = at.ms_since(k.looked);
             k.wants = match k.state {
                 State::Tentative => true,
-                State::Lost => since >= s.lost_every_ms,
-                State::Confirmed if k.moving || k.stirred => since >= s.track_every_ms,
+                State::Lost if k.stirred => since >= s.lost_every_ms,
+                State::Lost => since >= s.calm_every_ms.max(s.lost_every_ms),
+                State::Confirmed if k.urgent => since >= s.urgent_every_ms,
+                State::Confirmed if k.moving || k.stirred => since >= k.pace_ms(s),
                 State::Confirmed => since >= k.interval_ms,
             };
             let long = k.bbox.width().max(k.bbox.height());
@@ -326,10 +417,12 @@ impl Attention {
             if !k.wants || seen_whole(long) {
                 continue;
             }
+            // Much coarser than what it was found in before, a crop in which it is not found would prove nothing.
+            let coarsest = if k.state == State::Confirmed { FOLLOWED * context } else { min_share.recip() };
             wishes.push(Wish {
                 need: padded(k.bbox, MARGIN * long),
                 side: (context * long).max(min_crop),
-                most: (long / min_share).max(min_crop).max(context * long),
+                most: (long * coarsest.min(min_share.recip())).max(min_crop).max(context * long),
                 waited: k.waited,
                 rank: match (k.state, k.moving || k.stirred) {
                     (State::Tentative, _) => 0,
@@ -342,15 +435,16 @@ impl Attention {
                 turn: wishes.len(),
             });
         }
+        unrest.iter_mut().for_each(|u| u.wants = false);
+        unrest.retain(|u| at.ms_since(u.moved) < s.sweep_ms.saturating_mul(2));
         for m in verdict.boxes {
             let b = m.clip(frame);
             let long = b.width().max(b.height());
-            // A confirmed track's own movement is looked at with the track.
-            let explained = known.iter().any(|k| {
-                k.state == State::Confirmed
-                    && b.covered_by(padded(k.bbox, 0.25 * k.bbox.width().max(k.bbox.height()))) >= 0.9
-            });
-            if b.is_empty() || explained || seen_whole(long) {
+            if b.is_empty() || is_explained(b, known) {
+                continue;
+            }
+            let due = is_due(unrest, b, known, at, s);
+            if !due || seen_whole(long) {
                 continue;
             }
             wishes.push(Wish {
@@ -389,9 +483,9 @@ impl Attention {
         }
     }
 
-    /// Notes which tracks were served by what was chosen, on purpose or by the way.
+    /// Notes which tracks and places were served by what was chosen, on purpose or by the way.
     fn note(&mut self, at: MonoNs, frame: Size, whole: bool) {
-        let Self { settings: s, known, regions, .. } = self;
+        let Self { settings: s, known, unrest, regions, .. } = self;
         let min_share = s.min_share.clamp(0.01, 1.0);
         let everything = whole.then(|| Region::whole(frame));
         for k in known.iter_mut() {
@@ -410,6 +504,49 @@ impl Attention {
             } else if k.wants {
                 k.waited = k.waited.saturating_add(1);
             }
+        }
+        for u in unrest.iter_mut().filter(|u| u.wants) {
+            if regions.iter().chain(&everything).any(|r| u.now.covered_by(r.bounds()) >= 0.95) {
+                (u.looks, u.looked) = (u.looks.saturating_add(1), at);
+            }
+        }
+    }
+}
+
+/// Whether that is a confirmed track's own movement, which is looked at with the track.
+fn is_explained(b: Box2<FramePx>, known: &[Known]) -> bool {
+    known.iter().filter(|k| k.state == State::Confirmed).any(|k| {
+        let long = k.bbox.width().max(k.bbox.height());
+        b.covered_by(padded(k.bbox, 0.25 * long)) >= 0.9
+    })
+}
+
+/// Whether it is time to look at something that moved there and is not explained.
+fn is_due(unrest: &mut Vec<Unrest>, b: Box2<FramePx>, known: &[Known], at: MonoNs, s: &Settings) -> bool {
+    let at_known = |k: &Known| {
+        let common = k.bbox.intersection(b);
+        common.area() > KNOWN_THERE * k.bbox.area().min(b.area())
+    };
+    let shown = known.iter().any(at_known);
+    let place = unrest.iter().position(|u| b.covered_by(u.place) >= SAME_PLACE);
+    match place {
+        Some(i) if shown => {
+            unrest.swap_remove(i);
+            true
+        }
+        Some(i) => {
+            let u = &mut unrest[i];
+            // Several boxes may lie in it.
+            u.now = if u.moved == at { u.now.hull(b) } else { b };
+            u.moved = at;
+            u.wants |= at.ms_since(u.looked) >= u.pause_ms(s);
+            u.wants
+        }
+        None => {
+            if !shown && unrest.len() < MAX_UNREST {
+                unrest.push(Unrest { place: b, now: b, looks: 0, looked: at, moved: at, wants: true });
+            }
+            true
         }
     }
 }

@@ -290,6 +290,7 @@ pub fn run<W: Write + Send>(
     let eyes = wants.iter().zip(&modes);
     let vision = Vision::new(
         eyes.map(|(w, &mode)| Eye::new(w, object_score, every_frame, mode == Mode::Lossless)).collect(),
+        person_class,
         lookers,
         nms_iou,
         Arc::clone(&ledgers),
@@ -699,6 +700,9 @@ fn scout(
 /// Stream time between looks for faces: fast enough to see somebody who passes, slow enough to cost little beside objects.
 const FACES_EVERY_MS: u64 = 200;
 
+/// The same while all that is there is known and none of it is a person: a face that comes then comes with a body, or is close.
+const FACES_ELSE_EVERY_MS: u64 = 1000;
+
 /// A person lower than this share of the frame has a face too small for the whole-frame look.
 const SMALL_PERSON: f32 = 0.45;
 
@@ -1075,14 +1079,24 @@ pub struct FacePace {
 }
 
 impl FacePace {
-    /// In every frame, or five times a second.
+    /// In every frame, or five times a second and where only other things are known once.
     pub fn new(every_frame: bool) -> Self {
         Self { last: None, every_frame }
     }
 
-    /// Whether it is time for a look at the frame of time `at`; if so, it counts as looked at.
-    pub fn due(&mut self, at: MonoNs) -> bool {
-        let due = self.every_frame || self.last.is_none_or(|t| at.ms_since(t) >= FACES_EVERY_MS);
+    /// Whether it is time for a look at the frame of time `at`, in which these tracks are; if so, it counts as looked at. Tracks of class
+    /// `person` have faces; so may what is not known yet.
+    pub fn due<'a>(
+        &mut self,
+        at: MonoNs,
+        person: Option<ClassId>,
+        tracks: impl IntoIterator<Item = &'a Track>,
+    ) -> bool {
+        let mut tracks = tracks.into_iter().peekable();
+        let faceless = |t: &Track| t.state != State::Tentative && person.is_some_and(|person| t.class != person);
+        let known = tracks.peek().is_some() && tracks.all(faceless);
+        let every_ms = if known { FACES_ELSE_EVERY_MS } else { FACES_EVERY_MS };
+        let due = self.every_frame || self.last.is_none_or(|t| at.ms_since(t) >= every_ms);
         if due {
             self.last = Some(at);
         }

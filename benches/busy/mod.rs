@@ -128,7 +128,8 @@ pub(crate) fn record(runtime: &Runtime, frames: &[Vec<u8>], threads: usize) -> (
     let mut tracker = Tracker::new(porchlight::track::Settings::default());
     // A run looks where the tracks were expected after the frame before the last: the last one is still in work.
     let mut before = Vec::new();
-    let mut looker = porchlight::pipeline::FaceLook::new(labels.id(porchlight::labels::PERSON));
+    let person = labels.id(porchlight::labels::PERSON);
+    let mut looker = porchlight::pipeline::FaceLook::new(person);
     let mut pace = porchlight::pipeline::FacePace::default();
     let mut frame = Frame::new();
     let (mut found, mut looked, mut laps) = (Vec::new(), Vec::new(), Vec::new());
@@ -161,7 +162,7 @@ pub(crate) fn record(runtime: &Runtime, frames: &[Vec<u8>], threads: usize) -> (
             tracker.update(at, size, &found, &looked);
             let tracks: Vec<_> = tracker.tracks().copied().collect();
             next(4, &mut lap);
-            if pace.due(at) {
+            if pace.due(at, person, &tracks) {
                 looker.look(&mut faces, &frame, &tracks, &mut found).expect("runs");
                 next(3, &mut lap);
             }

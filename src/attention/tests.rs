@@ -15,8 +15,9 @@ fn moving(boxes: &[Box2<FramePx>]) -> Verdict<'_> {
     Verdict { kind: Kind::Moving, boxes, share: 0.02 }
 }
 
+/// Quick when it moves.
 fn track(id: u32, bbox: Box2<FramePx>, state: State, moves: bool) -> Predicted {
-    Predicted { id: TrackId(id), bbox, state, moving: moves }
+    Predicted { id: TrackId(id), bbox, state, moving: moves, leaving: false, speed: if moves { 1000.0 } else { 0.0 } }
 }
 
 /// A person of 150 px.
@@ -26,7 +27,8 @@ fn person(x: f32, y: f32) -> Box2<FramePx> {
 
 /// Past the first look; moving tracks are looked at in every frame.
 fn started() -> Attention {
-    let mut a = Attention::new(Settings { track_every_ms: 0, ..Settings::default() });
+    let mut a =
+        Attention::new(Settings { track_every_ms: 0, calm_every_ms: 0, urgent_every_ms: 0, ..Settings::default() });
     let first = Verdict { kind: Kind::First, boxes: &[], share: 1.0 };
     assert!(a.choose(ms(0), HD, &first, []).whole);
     a
@@ -64,6 +66,88 @@ fn a_track_that_moves_is_looked_at_ten_times_a_second() {
     }
     // Ten seconds at thirty frames a second; the looks at the whole frame count for it too.
     assert!((65..=80).contains(&looks), "{looks}");
+}
+
+/// Looks in ten seconds at thirty frames a second, those at the whole frame among them.
+fn looks(mut scene: impl FnMut(f32) -> (Vec<Box2<FramePx>>, Vec<Predicted>)) -> usize {
+    let mut a = Attention::new(Settings::default());
+    let first = Verdict { kind: Kind::First, boxes: &[], share: 1.0 };
+    a.choose(ms(0), HD, &first, []);
+    (1..300)
+        .map(|i| {
+            let (boxes, tracks) = scene(i as f32 / 30.0);
+            let look = a.choose(ms(i * 1000 / 30), HD, &moving(&boxes), tracks);
+            usize::from(look.whole) + look.regions.len()
+        })
+        .sum()
+}
+
+#[test]
+fn the_quicker_a_track_the_more_often_it_is_looked_at() {
+    // One that stands and is stirred, as by its own arms: no less than every 400 ms, and the sweeps.
+    let b = person(640.0, 360.0);
+    let standing = looks(|_| (vec![b], vec![track(1, b, State::Confirmed, false)]));
+    assert!((28..=35).contains(&standing), "{standing}");
+    // Two thirds of its height in a second: every 190 ms.
+    let walking = looks(|t| {
+        let b = person(100.0 + 100.0 * t, 360.0);
+        (vec![b], vec![Predicted { speed: 100.0, ..track(1, b, State::Confirmed, true) }])
+    });
+    assert!((50..=70).contains(&walking), "{walking}");
+}
+
+#[test]
+fn who_leaves_or_meets_somebody_is_looked_at_twice_as_often() {
+    let apart = looks(|_| {
+        let (a, b) = (person(300.0, 360.0), person(700.0, 360.0));
+        (vec![a, b], vec![track(1, a, State::Confirmed, true), track(2, b, State::Confirmed, true)])
+    });
+    let meeting = looks(|_| {
+        let (a, b) = (person(300.0, 360.0), person(340.0, 360.0));
+        (vec![a, b], vec![track(1, a, State::Confirmed, true), track(2, b, State::Confirmed, true)])
+    });
+    let leaving = looks(|_| {
+        let b = person(1250.0, 360.0);
+        (vec![b], vec![Predicted { leaving: true, ..track(1, b, State::Confirmed, true) }])
+    });
+    // Two that are apart get a crop each, two that meet share one.
+    assert!(
+        (195..=215).contains(&apart) && (140..=165).contains(&meeting) && (140..=165).contains(&leaving),
+        "{apart} {meeting} {leaving}"
+    );
+    let standing = looks(|_| {
+        let (a, b) = (person(300.0, 360.0), person(340.0, 360.0));
+        (vec![a, b], vec![track(1, a, State::Confirmed, false), track(2, b, State::Confirmed, false)])
+    });
+    assert!(standing <= 35, "two who stand beside each other are no meeting: {standing}");
+}
+
+#[test]
+fn a_bush_in_the_wind_is_looked_at_ever_more_rarely() {
+    let bush = |t: f32| Box2::from_cxcywh(900.0, 400.0, 180.0 + 4.0 * (t * 3.0).sin(), 160.0);
+    let in_vain = looks(|t| (vec![bush(t)], vec![]));
+    // Three, then after 200, 400, 800 ms and each second; the sweeps.
+    assert!((15..=28).contains(&in_vain), "{in_vain}");
+    // Whoever comes out of it is something new, and so is what moves elsewhere: looked at in the same frame.
+    let mut a = started();
+    for i in 1..90 {
+        a.choose(ms(i * 33), HD, &moving(&[bush(i as f32 / 30.0)]), []);
+    }
+    let quiet = a.choose(ms(2975), HD, &moving(&[bush(0.0)]), []).is_empty();
+    assert!(quiet, "it has just been looked at");
+    let out = bush(0.0).hull(person(1010.0, 420.0));
+    assert!(!a.choose(ms(2980), HD, &moving(&[out]), []).regions.is_empty());
+    let elsewhere = a.choose(ms(2990), HD, &moving(&[bush(0.0), person(200.0, 300.0)]), []).regions.to_vec();
+    assert!(elsewhere.iter().any(|r| person(200.0, 300.0).covered_by(r.bounds()) > 0.99), "{elsewhere:?}");
+}
+
+#[test]
+fn where_something_is_known_no_look_is_in_vain() {
+    // Larger than the track, so that the track does not explain it.
+    let b = person(640.0, 360.0);
+    let around = Box2::from_cxcywh(640.0, 360.0, 300.0, 300.0);
+    let all = looks(|_| (vec![around], vec![track(1, b, State::Lost, false)]));
+    assert!(all >= 299, "{all}");
 }
 
 #[test]
@@ -162,8 +246,15 @@ fn tentative_and_lost_are_looked_for_though_nothing_moves() {
     let known = [track(1, person(600.0, 300.0), State::Tentative, false)];
     assert!((1..9).all(|i| !a.choose(ms(i * 33), HD, &still(), known).regions.is_empty()));
     let known = [track(1, person(600.0, 300.0), State::Lost, false)];
-    let looks = (9..39).filter(|i| !a.choose(ms(i * 33), HD, &still(), known).regions.is_empty()).count();
-    assert!((5..=10).contains(&looks), "about every 150 ms in a second: {looks}");
+    let mut a = Attention::new(Settings::default());
+    a.choose(ms(0), HD, &still(), known);
+    let looks = (1..31).filter(|i| !a.choose(ms(i * 33), HD, &still(), known).regions.is_empty()).count();
+    assert_eq!(looks, 2, "every 400 ms in a second");
+    // Somebody who stands before it, and stirs, is no reason to look at every frame, nor to forget it.
+    let both = [known[0], track(2, person(600.0, 300.0), State::Confirmed, false)];
+    let stirs = [known[0].bbox];
+    let looks = (31..61).filter(|i| !a.choose(ms(i * 33), HD, &moving(&stirs), both).regions.is_empty()).count();
+    assert!((5..=8).contains(&looks), "every 150 ms: {looks}");
 }
 
 #[test]
@@ -176,10 +267,11 @@ fn everyone_has_a_turn() {
         })
         .collect();
     // Something small that moves and is nobody, too.
-    let motion = [Box2::from_cxcywh(640.0, 345.0, 20.0, 20.0)];
+    let motion = |i: u64| Box2::from_cxcywh(400.0 + 12.0 * i as f32, 345.0, 20.0, 20.0);
     let mut last = [0_u64; 11];
     let mut gap = [0_u64; 11];
     for i in 1..25 {
+        let motion = [motion(i)];
         let look = a.choose(ms(i * 33), HD, &moving(&motion), known.iter().copied());
         assert!(look.regions.len() <= 4);
         for (k, b) in known.iter().map(|k| k.bbox).chain(motion).enumerate() {

@@ -428,8 +428,9 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
     let mut objects = detectors(objects, lookers, inside)?;
     // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
     let mut faces = faces.map(|f| detectors(f, 1, 1)).transpose()?.and_then(|mut all| all.pop());
-    // Once all are loaded: what loading takes for a while would otherwise lie between what stays.
-    objects.iter_mut().chain(&mut faces).try_for_each(Detector::warm_up)?;
+    // Once all are loaded: what loading takes for a while would otherwise lie between what stays. One of those that share a session is
+    // enough.
+    objects.iter_mut().take(1).chain(&mut faces).try_for_each(Detector::warm_up)?;
     let (identity, persons) = match embedder {
         None => (None, Vec::new()),
         Some((gallery, model, embedder)) => {

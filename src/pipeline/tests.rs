@@ -226,3 +226,29 @@ fn four_cameras_are_served_fairly_by_a_slow_consumer() {
     assert!(served[0] >= 20, "the flood is served too: {served:?}");
     assert!(oldest < Duration::from_millis(250), "a frame waited {oldest:?}");
 }
+
+#[test]
+fn faces_are_looked_for_once_a_second_where_only_other_things_are_known() {
+    let (person, cat) = (ClassId(0), ClassId(16));
+    let track = |class, state| Track {
+        id: crate::track::TrackId(1),
+        class,
+        score: Score::default(),
+        bbox: Box2::from_xywh(0.0, 0.0, 100.0, 200.0),
+        first_seen: MonoNs(0),
+        last_seen: MonoNs(0),
+        confirmed_at: None,
+        state,
+        moving: true,
+    };
+    let looks = |tracks: &[Track], every_frame| {
+        let mut pace = FacePace::new(every_frame);
+        (0..100).filter(|i| pace.due(MonoNs(0).plus_ms(i * 100), Some(person), tracks)).count()
+    };
+    assert_eq!(looks(&[track(cat, State::Confirmed), track(cat, State::Lost)], false), 10);
+    // What nobody knows yet may be a face, and so may what nobody could tell from a person.
+    assert_eq!(looks(&[], false), 50);
+    assert_eq!(looks(&[track(cat, State::Tentative)], false), 50);
+    assert_eq!(looks(&[track(cat, State::Confirmed), track(person, State::Lost)], false), 50);
+    assert_eq!(looks(&[track(cat, State::Confirmed)], true), 100);
+}

@@ -268,6 +268,7 @@ const HELD: usize = 2;
 /// Chooses where to look, has it looked at, tracks.
 pub(super) struct Vision<'a> {
     eyes: Vec<Eye>,
+    person: Option<ClassId>,
     nms_iou: f32,
     ledgers: Arc<[Ledger]>,
     failed: &'a AtomicBool,
@@ -310,9 +311,12 @@ pub(super) struct Ways {
 }
 
 impl<'a> Vision<'a> {
-    /// For `lookers` of one model, whose suppression goes by `nms_iou`.
+    /// For `lookers` of one model, whose suppression goes by `nms_iou` and which calls persons `person`.
+    // What they are told, each another kind of thing.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
         eyes: Vec<Eye>,
+        person: Option<ClassId>,
         lookers: usize,
         nms_iou: f32,
         ledgers: Arc<[Ledger]>,
@@ -324,6 +328,7 @@ impl<'a> Vision<'a> {
         let most_open = lookers + usize::from(lossless);
         Self {
             eyes,
+            person,
             nms_iou,
             ways: Some(ways),
             // A file's next frames and tasks may wait for their looker. A camera's may not: a newer one would be better by then.
@@ -504,7 +509,8 @@ impl<'a> Vision<'a> {
             eye.tracker.update(stamp.at, size, &self.detections, looked);
         }
         let looked = !looked.is_empty();
-        let wanted = looked && eye.faces.as_mut().is_some_and(|pace| pace.due(stamp.at));
+        let tracks = eye.tracker.tracks();
+        let wanted = looked && eye.faces.as_mut().is_some_and(|pace| pace.due(stamp.at, self.person, tracks));
         if let Some(frame) = pixels.take_if(|_| !wanted) {
             // A full channel means that there are frames enough.
             let _ = ways.frame_free.try_send(frame);

@@ -9,15 +9,15 @@
 //! move faster over the picture.
 
 use crate::frame::MonoNs;
-use crate::geom::{Box2, FramePx};
+use crate::geom::{Box2, FramePx, Size};
 
 /// How long a centre keeps its speed, seconds.
 const CENTER_FADE_S: f64 = 4.0;
 /// How long a width or height keeps growing or shrinking, seconds.
 const EXTENT_FADE_S: f64 = 0.5;
-/// Spectral density of a centre's acceleration, (long sides)^2 / s^3. People and cars change speed by about their own
+/// Spectral density of a centre's acceleration, (long sides)^2 / s^3. People and cars change speed by nearly twice their own
 /// length per second, in a second.
-const CENTER_PROCESS: f64 = 1.0;
+const CENTER_PROCESS: f64 = 3.0;
 /// The same for width and height, which change slowly.
 const EXTENT_PROCESS: f64 = 0.1;
 /// Standard deviation of a detected centre, long sides.
@@ -119,6 +119,24 @@ pub(super) struct Expected {
     pub(super) spread: f32,
     /// Speed of the left, top, right and bottom edge, pixels per second.
     pub(super) edges: [f32; 4],
+}
+
+impl Expected {
+    /// Whether what was matched at `last` is going or has gone out over the frame's edge.
+    pub(super) fn leaves(&self, last: Box2<FramePx>, frame: Size) -> bool {
+        let full = frame.bounds();
+        if self.bbox.covered_by(full) < 0.5 {
+            return true;
+        }
+        // At the edge the detector sees ever less of it, so the box shrinks and stays inside; what tells is that its
+        // inner edge goes outwards.
+        let (mx, my) = (full.x1 * 0.02, full.y1 * 0.02);
+        let speed = 0.1 * last.width().max(last.height());
+        (last.x0 <= mx && self.edges[2] < -speed)
+            || (last.y0 <= my && self.edges[3] < -speed)
+            || (last.x1 >= full.x1 - mx && self.edges[0] > speed)
+            || (last.y1 >= full.y1 - my && self.edges[1] > speed)
+    }
 }
 
 fn long_side(b: Box2<FramePx>) -> f64 {

@@ -74,6 +74,10 @@ pub struct Predicted {
     pub state: State,
     /// Whether it goes somewhere.
     pub moving: bool,
+    /// Whether it is going or has gone out over the frame's edge.
+    pub leaving: bool,
+    /// Of the fastest of its four sides, pixels a second.
+    pub speed: f32,
 }
 
 /// What is known of a track at one time.
@@ -81,18 +85,24 @@ pub struct Predicted {
 pub struct Belief {
     id: TrackId,
     filter: Filter,
+    last: Box2<FramePx>,
+    frame: Size,
     state: State,
     moving: bool,
 }
 
 impl Belief {
-    fn of(live: &Live) -> Self {
-        Self { id: live.track.id, filter: live.filter, state: live.track.state, moving: live.track.moving }
+    fn of(live: &Live, frame: Size) -> Self {
+        let Live { track: Track { id, bbox, state, moving, .. }, filter, .. } = *live;
+        Self { id, filter, last: bbox, frame, state, moving }
     }
 
     /// Where it is expected at that time.
     pub fn at(&self, at: MonoNs) -> Predicted {
-        Predicted { id: self.id, bbox: self.filter.expect(at).bbox, state: self.state, moving: self.moving }
+        let Self { id, filter, last, frame, state, moving } = *self;
+        let expected = filter.expect(at);
+        let speed = expected.edges.iter().fold(0f32, |most, e| most.max(e.abs()));
+        Predicted { id, bbox: expected.bbox, state, moving, leaving: expected.leaves(last, frame), speed }
     }
 }
 
@@ -437,19 +447,7 @@ impl Live {
 
     /// Whether it is going or has gone out over the frame's edge.
     fn leaves_frame(&self, frame: Size) -> bool {
-        let (b, e) = (self.expected.bbox, self.expected.edges);
-        if b.covered_by(frame.bounds()) < 0.5 {
-            return true;
-        }
-        // At the edge the detector sees ever less of it, so the box shrinks and stays inside; what tells is that its
-        // inner edge goes outwards.
-        let (last, full) = (self.track.bbox, frame.bounds());
-        let (mx, my) = (full.x1 * 0.02, full.y1 * 0.02);
-        let speed = 0.1 * last.width().max(last.height());
-        (last.x0 <= mx && e[2] < -speed)
-            || (last.y0 <= my && e[3] < -speed)
-            || (last.x1 >= full.x1 - mx && e[0] > speed)
-            || (last.y1 >= full.y1 - my && e[1] > speed)
+        self.expected.leaves(self.track.bbox, frame)
     }
 
     fn limit_ms(&self, frame: Size, s: &Settings) -> u64 {
@@ -615,13 +613,13 @@ impl Tracker {
 
     /// Where each live track is expected at that time, in the order of ids.
     pub fn predicted(&self, at: MonoNs) -> impl Iterator<Item = Predicted> + '_ {
-        self.live.iter().map(move |t| Belief::of(t).at(at))
+        self.live.iter().map(move |t| Belief::of(t, self.frame).at(at))
     }
 
     /// Writes down what [`Tracker::predicted`] goes by, for whoever asks when the tracker has gone on; replaces `into`.
     pub fn remember(&self, into: &mut Vec<Belief>) {
         into.clear();
-        into.extend(self.live.iter().map(Belief::of));
+        into.extend(self.live.iter().map(|t| Belief::of(t, self.frame)));
     }
 
     /// Everything leaves, for a reason that the caller knows (shutdown, the camera went away): gives the tracks that had

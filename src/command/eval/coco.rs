@@ -140,9 +140,11 @@ fn crops(frame: &Frame, card: &Card, found: &[Detection]) -> Vec<Region> {
         id: TrackId(i as u32),
         bbox: d.bbox,
         state: State::Confirmed,
+        leaving: false,
+        speed: 0.0,
         moving: true,
     });
-    let look = attention.choose(MonoNs(100_000_000), frame.size(), &still, tracks);
+    let look = attention.choose(MonoNs(500_000_000), frame.size(), &still, tracks);
     let mut all = vec![Region::whole(frame.size())];
     all.extend_from_slice(look.regions);
     all
