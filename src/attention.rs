@@ -215,8 +215,6 @@ const KNOWN_THERE: f32 = 0.1;
 /// Places that are remembered; with more, the newest are looked at in every frame.
 const MAX_UNREST: usize = 2 * MAX_BOXES;
 
-/// By how much a crop that several share may be larger than a confirmed track's own.
-const FOLLOWED: f32 = 1.5;
 /// So much of its long side a track may be expected to move until the next look.
 const TRAVEL: f32 = 0.1;
 /// More wishes than this in one frame wait for the next.
@@ -417,12 +415,10 @@ impl Attention {
             if !k.wants || seen_whole(long) {
                 continue;
             }
-            // Much coarser than what it was found in before, a crop in which it is not found would prove nothing.
-            let coarsest = if k.state == State::Confirmed { FOLLOWED * context } else { min_share.recip() };
             wishes.push(Wish {
                 need: padded(k.bbox, MARGIN * long),
                 side: (context * long).max(min_crop),
-                most: (long * coarsest.min(min_share.recip())).max(min_crop).max(context * long),
+                most: (long / min_share).max(min_crop).max(context * long),
                 waited: k.waited,
                 rank: match (k.state, k.moving || k.stirred) {
                     (State::Tentative, _) => 0,
