@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench cameras [-- SECONDS]`. The liveliest part of the committed sample, 1280x720 MJPEG, from one, two, four and eight
 //! sources at once, each beginning elsewhere in it, all as fast as they are taken: the machine is full, nothing is dropped, and whoever is
-//! served less falls behind. SECONDS of the clip in all, shared by the sources: a machine that is full for longer gets slower by itself, and
-//! that is not to count against whoever has more of them. Shares are of what was answered by the last `stats` before any source is through, from `stats` lines a
+//! served less falls behind. SECONDS of the clip in all, shared by the sources, and once with ever more of them and once with ever fewer, of
+//! which the mean is told: a machine that is full for longer gets slower by itself. Shares are of what was answered by the last `stats` before any source is through, from `stats` lines a
 //! second apart. Fairness is Jain's index (R. Jain et al., "A Quantitative Measure of Fairness and Discrimination", 1984): 1 when all
 //! had as many, 1/n when one had all.
 #![allow(clippy::print_stdout)]
@@ -27,12 +27,12 @@ fn main() {
     if std::env::args().any(|a| a == "--test") {
         return;
     }
-    let seconds: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(96);
+    let seconds: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(48);
     let dir = tempfile::tempdir().expect("a temporary folder");
     println!("1280x720 MJPEG as fast as it is taken, {} frames from all cameras together", seconds * FPS);
     println!("cameras  frames/s  to one camera's  looks/s  fairness  least..most frames/s  CPU ms/frame  memory");
-    let mut alone = None;
-    for cameras in [1, 2, 4, MOST] {
+    let mut rows = BTreeMap::<usize, Vec<[f64; 7]>>::new();
+    for cameras in [1, 2, 4, MOST, MOST, 4, 2, 1] {
         let each = seconds * FPS / cameras;
         let run = run(&clips(dir.path(), cameras, each), each);
         let totals = &run.totals;
@@ -45,15 +45,23 @@ fn main() {
         assert_eq!(frames, (cameras * each) as f64, "files lose nothing");
         assert_eq!(run.shares.len(), cameras, "each camera has its account");
         let rate = frames / wall;
-        println!(
-            "{cameras:>7}  {rate:>8.1}  {:>15.2}  {:>7.1}  {:>8.3}  {:>9.1}..{:<9.1}  {:>12.1}  {:>3.0} MB",
-            rate / *alone.get_or_insert(rate),
+        rows.entry(cameras).or_default().push([
+            rate,
             all("inferred") / wall,
             fairness(&run.shares),
             run.shares.iter().copied().fold(f64::INFINITY, f64::min),
             run.shares.iter().copied().fold(0.0, f64::max),
             number("cpu") * number("interval_ms") / frames,
             number("rss_bytes") / 1e6,
+        ]);
+    }
+    let mut alone = None;
+    for (cameras, rows) in rows {
+        let [rate, looks, fair, least, most, cpu, memory] =
+            std::array::from_fn(|i| rows.iter().map(|row| row[i]).sum::<f64>() / rows.len() as f64);
+        let ratio = rate / *alone.get_or_insert(rate);
+        println!(
+            "{cameras:>7}  {rate:>8.1}  {ratio:>15.2}  {looks:>7.1}  {fair:>8.3}  {least:>9.1}..{most:<9.1}  {cpu:>12.1}  {memory:>3.0} MB"
         );
     }
 }
