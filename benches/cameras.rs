@@ -3,8 +3,8 @@
 //! `cargo bench --bench cameras [-- SECONDS]`. The liveliest part of the committed sample, 1280x720 MJPEG, from one, two, four and eight
 //! sources at once, each beginning elsewhere in it, all as fast as they are taken: the machine is full, nothing is dropped, and whoever is
 //! served less falls behind. SECONDS of the clip in all, shared by the sources, and once with ever more of them and once with ever fewer, of
-//! which the mean is told: a machine that is full for longer gets slower by itself. Shares are of what was answered by the last `stats` before any source is through, from `stats` lines a
-//! second apart. Fairness is Jain's index (R. Jain et al., "A Quantitative Measure of Fairness and Discrimination", 1984): 1 when all
+//! which the mean is told: a machine that is full for longer gets slower by itself. Shares are of what was answered by the last `stats`
+//! before any source is through, from `stats` lines a second apart. Fairness is Jain's index (R. Jain et al., "A Quantitative Measure of Fairness and Discrimination", 1984): 1 when all
 //! had as many, 1/n when one had all.
 #![allow(clippy::print_stdout)]
 

@@ -502,7 +502,10 @@ impl Attention {
             }
         }
         for u in unrest.iter_mut().filter(|u| u.wants) {
-            if regions.iter().chain(&everything).any(|r| u.now.covered_by(r.bounds()) >= 0.95) {
+            // In the whole frame something small would not have been seen.
+            let fine = u.now.width().max(u.now.height()) >= min_share * frame.long_side() as f32;
+            let whole = everything.iter().filter(|_| fine);
+            if regions.iter().chain(whole).any(|r| u.now.covered_by(r.bounds()) >= 0.95) {
                 (u.looks, u.looked) = (u.looks.saturating_add(1), at);
             }
         }

@@ -700,7 +700,8 @@ fn scout(
 /// Stream time between looks for faces: fast enough to see somebody who passes, slow enough to cost little beside objects.
 const FACES_EVERY_MS: u64 = 200;
 
-/// The same while all that is there is known and none of it is a person: a face that comes then comes with a body, or is close.
+/// The same while all that is there is known and none of it is a person: a person who comes is a track before their face is of use, and a
+/// face without one waits a second at most.
 const FACES_ELSE_EVERY_MS: u64 = 1000;
 
 /// A person lower than this share of the frame has a face too small for the whole-frame look.
