@@ -2,7 +2,8 @@
 //! libraries.
 //!
 //! `bound` copies the part's bytes, as they lie in that layout, and fills a tensor: what memory costs whoever reads the one and writes the
-//! other. `image` and `fast_image_resize` resize packed R G B to a picture and then turn it into the same tensor; `yuv` makes R G B of the whole
+//! other. `cold` is the same of frames that no cache holds, one after the other: as they are when a driver has written them, or when an inference
+//! has run since; the tensor is the same one again in both. `image` and `fast_image_resize` resize packed R G B to a picture and then turn it into the same tensor; `yuv` makes R G B of the whole
 //! frame first, which ours then takes the part of. None of them computes the same pixels, bit for bit, as OpenCV does; what OpenCV itself
 //! takes, `cargo xtask opencv-prep` says.
 
@@ -63,6 +64,34 @@ fn copy(frame: &Frame, format: PixelFormat, part: Region, into: &mut Vec<u8>) {
     }
 }
 
+/// Frames and disjoint parts of them, of which there are more than a cache holds.
+struct Cold {
+    frames: Vec<Frame>,
+    parts: Vec<Region>,
+    next: usize,
+}
+
+impl Cold {
+    /// Parts as large as this one.
+    fn new(format: PixelFormat, part: Region) -> Self {
+        const BYTES: usize = 96 << 20;
+        let Size { width, height } = part.size;
+        let starts = |first: u32, side: u32, all: u32| (first % side..=all - side).step_by(side as usize);
+        let parts: Vec<Region> = starts(part.y, height, FRAME.height)
+            .flat_map(|y| starts(part.x, width, FRAME.width).map(move |x| Region { x, y, size: part.size }))
+            .collect();
+        let bytes = lengths(format).1 * part.size.pixels() / FRAME.pixels() * parts.len();
+        Self { frames: (0..BYTES.div_ceil(bytes)).map(|_| frame(format)).collect(), parts, next: 0 }
+    }
+
+    /// The next, from another frame each time.
+    fn next(&mut self) -> (&Frame, Region) {
+        let Self { frames, parts, next } = self;
+        *next = (*next + 1) % (frames.len() * parts.len());
+        (&frames[*next % frames.len()], parts[*next / frames.len()])
+    }
+}
+
 /// Packed R G B to planes of floats, as the object model takes them.
 fn planar(rgb: &[u8], tensor: &mut [f32]) {
     let plane = tensor.len() / 3;
@@ -92,15 +121,24 @@ fn prep(c: &mut Criterion) {
         let (mut part, mut tensor) = (Vec::new(), vec![0f32; (w * h * 3) as usize]);
         let mut prep = Prep::new(&card(model));
         for (format, frame) in &frames {
-            group.bench_function(BenchmarkId::new("bound", format.name()), |b| {
-                b.iter(|| {
-                    copy(black_box(frame), *format, region, &mut part);
-                    black_box(&mut part);
-                    black_box(&mut tensor).fill(black_box(0.5));
-                });
-            });
-            group.bench_function(BenchmarkId::new("ours", format.name()), |b| {
-                b.iter(|| black_box(prep.prepare(black_box(frame), region, LongSide::Card).data[0]));
+            let mut bound = |frame: &Frame, region| {
+                copy(black_box(frame), *format, region, &mut part);
+                black_box(&mut part);
+                black_box(&mut tensor).fill(black_box(0.5));
+            };
+            let mut ours = |frame: &Frame, region| {
+                black_box(prep.prepare(black_box(frame), region, LongSide::Card).data[0]);
+            };
+            group.bench_function(BenchmarkId::new("bound", format.name()), |b| b.iter(|| bound(frame, region)));
+            group.bench_function(BenchmarkId::new("ours", format.name()), |b| b.iter(|| ours(frame, region)));
+            let mut cold = Cold::new(*format, region);
+            let mut each = |run: &mut dyn FnMut(&Frame, Region)| {
+                let (frame, region) = cold.next();
+                run(frame, region);
+            };
+            group.bench_function(BenchmarkId::new("bound-cold", format.name()), |b| b.iter(|| each(&mut bound)));
+            group.bench_function(BenchmarkId::new("ours-cold", format.name()), |b| {
+                b.iter(|| each(&mut ours));
             });
         }
         let Region { x, y, size } = region;

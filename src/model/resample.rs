@@ -23,8 +23,9 @@
 //! The two samples of each output come by byte shuffles. For eight outputs there are one or more windows of 16 bytes which hold
 //! all their samples, and for each window the places where they lie in it. Windows, places and weights depend on the sizes
 //! alone and are kept. No window reaches beyond the row's last sample, so that nothing has to lie behind the frame's end.
-//! Packed R, G, B are three outputs for each pixel and are separated only at the output size: windows three times as wide
-//! would cost more.
+//! Channels that lie in one another (all of YUYV, the chroma of NV12) are gathered from the same windows, each with places of
+//! its own. Packed R, G, B are three outputs for each pixel and are separated only at the output size: windows three times as
+//! wide would cost more.
 
 use bytemuck::cast;
 
@@ -65,9 +66,10 @@ pub(super) struct Resampler {
     machine: Machine,
     columns: Cache<ColumnsOf, Columns>,
     rows: Cache<AxisOf, Vec<Tap>>,
-    /// The first channel or all of packed pixels; the second and the third.
+    /// The first channel or all of packed pixels; the second and the third; or all three.
     first: Strand<1>,
     others: Strand<2>,
+    all: Strand<3>,
     /// One row of the picture in R, G and B.
     planes: [Vec<Bytes>; 3],
 }
@@ -91,6 +93,7 @@ impl Resampler {
             rows: Cache::default(),
             first: Strand::default(),
             others: Strand::default(),
+            all: Strand::default(),
             planes: Default::default(),
         }
     }
@@ -112,21 +115,43 @@ impl Resampler {
         if region.size.pixels() == 0 || to.pixels() == 0 {
             return;
         }
-        let packed = colours == Colours::Rgb && is_packed(channels);
-        let parts = if packed { 3 } else { 1 };
-        let Self { machine, columns, rows, first, others, planes } = self;
+        let Self { machine, columns, rows, first, others, all, planes } = self;
         let mut tables = (columns, rows);
         let [one, two, three] = *channels;
-        first.plan([one], parts, frame, region, to, &mut tables);
-        if !packed && !matches!(colours, Colours::Grey(_)) {
-            others.plan([two, three], 1, frame, region, to, &mut tables);
+        let weave = match colours {
+            Colours::Rgb if is_packed(channels) => Weave::Packed,
+            Colours::Yuv(_) if Woven::of([one, two, three]).is_some() => Weave::All,
+            Colours::Grey(_) => Weave::First,
+            _ => Weave::Apart,
+        };
+        match weave {
+            Weave::Packed => first.plan([one], 3, frame, region, to, &mut tables),
+            Weave::All => all.plan([one, two, three], 1, frame, region, to, &mut tables),
+            Weave::First => first.plan([one], 1, frame, region, to, &mut tables),
+            Weave::Apart => {
+                first.plan([one], 1, frame, region, to, &mut tables);
+                others.plan([two, three], 1, frame, region, to, &mut tables);
+            }
         }
         for plane in planes.iter_mut() {
             plane.resize((to.width as usize).div_ceil(32), Default::default());
         }
         let (columns, rows) = (&tables.0.kept, &tables.1.kept);
-        machine.run(Picture { channels, colours, packed, target, columns, rows, first, others, planes });
+        machine.run(Picture { channels, colours, weave, target, columns, rows, first, others, all, planes });
     }
+}
+
+/// Which channels are taken together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weave {
+    /// Packed R, G, B as one channel of three parts.
+    Packed,
+    /// Those of YUYV.
+    All,
+    /// Luma, and there is nothing else.
+    First,
+    /// The first by itself, the second with the third.
+    Apart,
 }
 
 /// Whether the three are the bytes of packed pixels. Compares addresses, and only those.
@@ -135,6 +160,29 @@ fn is_packed(channels: &[Channel<'_>; 3]) -> bool {
     channels.iter().all(|c| c.step == 3 && c.stride == channels[0].stride)
         && (green, blue) == (red.wrapping_add(1), red.wrapping_add(2))
         && channels[0].data.len() == channels[2].data.len() + 2
+}
+
+/// Channels whose samples lie in one another, so that one look at a row finds those of all.
+#[derive(Clone, Copy)]
+struct Woven<const P: usize> {
+    /// Whose first sample comes first: its data hold the others'.
+    lowest: usize,
+    /// Bytes from there to each one's first sample.
+    behind: [usize; P],
+}
+
+impl<const P: usize> Woven<P> {
+    /// `None` when they lie apart. Compares addresses, and only those.
+    fn of(channels: [Channel<'_>; P]) -> Option<Self> {
+        let starts = channels.map(|c| c.data.as_ptr().addr());
+        let lowest = (0..P).min_by_key(|&c| starts[c])?;
+        let behind = starts.map(|start| start - starts[lowest]);
+        let Channel { stride, size, data, .. } = channels[lowest];
+        let alike = |(c, behind): (&Channel<'_>, usize)| {
+            c.stride == stride && c.size.height == size.height && behind < 4 && behind + c.data.len() == data.len()
+        };
+        (P > 1 && channels.iter().zip(behind).all(alike)).then_some(Self { lowest, behind })
+    }
 }
 
 /// A few tables, the oldest of which makes room. Regions of one size need one for luma and up to two for chroma, across and
@@ -176,7 +224,7 @@ impl<K: PartialEq, T: Default> Cache<K, T> {
 }
 
 /// How one side of a region is sampled.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct AxisOf {
     /// Pixels of the region.
     from: u32,
@@ -242,18 +290,28 @@ struct Tap {
     weight: i16,
 }
 
-/// What [`Columns`] depend on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct ColumnsOf {
+/// How a channel lies along a row.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Across {
     axis: AxisOf,
     /// Bytes from sample to sample.
     step: usize,
-    /// Outputs for each pixel: neighbouring bytes.
+    /// Bytes before the first sample.
+    behind: usize,
+}
+
+/// What [`Columns`] depend on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct ColumnsOf {
+    /// The channels that are gathered together; behind `count`, nothing.
+    channels: [Across; 3],
+    count: usize,
+    /// Outputs for each pixel of a channel: neighbouring bytes.
     parts: usize,
 }
 
-/// The most windows that a group of eight outputs can need: one for each byte.
-const MOST: usize = 16;
+/// The most windows that a group of eight outputs of three channels can need: one for each byte.
+const MOST: usize = 48;
 
 /// How a source row is gathered.
 ///
@@ -264,11 +322,11 @@ struct Columns {
     /// Bytes of a row from the first sample to behind the last.
     len: usize,
     /// The entries that need one window, two, and so on. Each number has a loop of its own, without a branch to mispredict.
-    lists: [List; MOST],
+    lists: Vec<List>,
     /// The most that one needs.
     most: usize,
     /// While it is made.
-    taps: Vec<Tap>,
+    taps: [Vec<Tap>; 3],
 }
 
 /// Entries with the same number of windows.
@@ -276,29 +334,52 @@ struct Columns {
 struct List {
     /// For each entry which half of which block it is: twice the block, plus 1 for the second.
     at: Vec<u32>,
-    /// For each entry what [`Level::mix`] multiplies.
+    /// For each entry and channel what [`Level::mix`] multiplies.
     weights: Vec<Bytes>,
     /// For each entry and window where the window begins in the row, for both groups.
     starts: Vec<[u32; 2]>,
-    /// For each entry and window where the samples are in it.
+    /// For each entry, window and channel where the samples are in it.
     places: Vec<Bytes>,
 }
 
-/// A group of eight outputs.
-#[derive(Clone, Copy, Default)]
+/// A group of eight outputs of each channel; behind the last window, anything.
+#[derive(Clone, Copy)]
 struct Group {
     windows: usize,
     starts: [u32; MOST],
-    places: [[u8; 16]; MOST],
-    weights: [i16; 8],
+    places: [[[u8; 16]; 3]; MOST],
+    weights: [[i16; 8]; 3],
 }
+
+impl Group {
+    const EMPTY: Self =
+        Self { windows: 0, starts: [0; MOST], places: [[[NOWHERE; 16]; 3]; MOST], weights: [[0; 8]; 3] };
+
+    /// Where the window begins; anywhere when there is none.
+    fn start(&self, window: usize) -> u32 {
+        if window < self.windows { self.starts[window] } else { 0 }
+    }
+
+    /// The places in it of that channel.
+    fn places(&self, window: usize, channel: usize) -> [u8; 16] {
+        if window < self.windows { self.places[window][channel] } else { [NOWHERE; 16] }
+    }
+}
+
+/// A place that [`Level::shuffle`] takes nothing from.
+const NOWHERE: u8 = 255;
 
 impl Columns {
     fn build(&mut self, of: ColumnsOf) {
-        let ColumnsOf { axis, step, parts } = of;
-        axis.taps(false, &mut self.taps);
-        self.len = (axis.samples() as usize - 1) * step + parts;
+        let ColumnsOf { channels, count, parts } = of;
+        let channels = &channels[..count];
+        self.len = 0;
+        for (channel, taps) in channels.iter().zip(&mut self.taps) {
+            channel.axis.taps(false, taps);
+            self.len = self.len.max(channel.behind + (channel.axis.samples() as usize - 1) * channel.step + parts);
+        }
         self.most = 0;
+        self.lists.resize_with(MOST, List::default);
         for list in &mut self.lists {
             list.at.clear();
             list.weights.clear();
@@ -306,64 +387,78 @@ impl Columns {
             list.places.clear();
         }
         // No group that begins behind the last output; of a pair, the second may.
-        let groups = (axis.to as usize * parts).div_ceil(8);
+        let groups = (channels[0].axis.to as usize * parts).div_ceil(8);
         let entries = groups.div_ceil(4) * 2;
+        let [mut a, mut b] = [Group::EMPTY; 2];
         for at in (0..entries).filter(|at| at / 2 * 4 + at % 2 < groups) {
             let first = at / 2 * 4 + at % 2;
-            let [a, b] = [first, first + 2].map(|group| self.group(group * 8, of));
+            self.group(first * 8, channels, parts, &mut a);
+            self.group((first + 2) * 8, channels, parts, &mut b);
             let windows = a.windows.max(b.windows);
             self.most = self.most.max(windows);
             let list = &mut self.lists[windows - 1];
             if list.at.is_empty() {
                 // For as many as there can be: regions differ, and the next one is not to ask for memory.
                 list.at.reserve(entries);
-                list.weights.reserve(entries);
+                list.weights.reserve(entries * count);
                 list.starts.reserve(entries * windows);
-                list.places.reserve(entries * windows);
+                list.places.reserve(entries * windows * count);
             }
             list.at.push(at as u32);
-            list.weights.push(Bytes(cast([a.weights, b.weights])));
-            list.starts.extend((0..windows).map(|i| [a.starts[i], b.starts[i]]));
-            list.places.extend((0..windows).map(|i| Bytes(cast([a.places[i], b.places[i]]))));
+            list.weights.extend((0..count).map(|c| Bytes(cast([a.weights[c], b.weights[c]]))));
+            for i in 0..windows {
+                list.starts.push([a.start(i), b.start(i)]);
+                list.places.extend((0..count).map(|c| Bytes(cast([a.places(i, c), b.places(i, c)]))));
+            }
         }
     }
 
     /// The group of outputs from `from` on; behind the row's end the last output again and again, which nobody reads.
-    fn group(&self, from: usize, ColumnsOf { axis, step, parts }: ColumnsOf) -> Group {
-        let mut group = Group { places: [[255; 16]; MOST], ..Group::default() };
-        // The byte for each place of the gathered pairs.
-        let mut bytes = [0; 16];
-        for i in 0..8 {
-            let output = (from + i).min(axis.to as usize * parts - 1);
-            let tap = self.taps[output / parts];
-            let byte = |sample: u32| sample as usize * step + output % parts;
-            let near = tap.weight <= ONE / 2;
-            let (base, other, weight) =
-                if near { (tap.first, tap.second, tap.weight) } else { (tap.second, tap.first, ONE - tap.weight) };
-            // A sample without weight need not be in any window.
-            let other = if weight == 0 { base } else { other };
-            (bytes[2 * i], bytes[2 * i + 1]) = (byte(base), byte(other));
-            group.weights[i] = weight * -32;
+    fn group(&self, from: usize, channels: &[Across], parts: usize, group: &mut Group) {
+        // For each channel the byte for each place of the gathered pairs, until it is in a window.
+        let mut bytes = [[usize::MAX; 16]; 3];
+        let bytes = &mut bytes[..channels.len()];
+        for (c, (Across { axis, step, behind }, taps)) in channels.iter().zip(&self.taps).enumerate() {
+            for i in 0..8 {
+                let output = (from + i).min(axis.to as usize * parts - 1);
+                let (pixel, part) = (output / parts, output % parts);
+                let tap = taps[pixel];
+                let byte = |sample: u32| behind + sample as usize * step + part;
+                let near = tap.weight <= ONE / 2;
+                let (base, other, weight) =
+                    if near { (tap.first, tap.second, tap.weight) } else { (tap.second, tap.first, ONE - tap.weight) };
+                // A sample without weight need not be in any window.
+                let other = if weight == 0 { base } else { other };
+                (bytes[c][2 * i], bytes[c][2 * i + 1]) = (byte(base), byte(other));
+                group.weights[c][i] = weight * -32;
+            }
         }
-        let mut left = [true; 16];
-        while let Some(next) = (0..16).filter(|&i| left[i]).map(|i| bytes[i]).min() {
-            let start = next.min(self.len.saturating_sub(16));
-            for i in 0..16 {
-                if left[i] && (start..start + 16).contains(&bytes[i]) {
-                    group.places[group.windows][i] = (bytes[i] - start) as u8;
-                    left[i] = false;
+        let last = self.len.saturating_sub(16);
+        group.windows = 0;
+        loop {
+            let next = bytes.as_flattened().iter().fold(usize::MAX, |least, &at| least.min(at));
+            if next == usize::MAX {
+                break;
+            }
+            let start = next.min(last);
+            for (bytes, places) in bytes.iter_mut().zip(&mut group.places[group.windows]) {
+                for (at, place) in bytes.iter_mut().zip(places) {
+                    let within = at.wrapping_sub(start);
+                    *place = if within < 16 { within as u8 } else { NOWHERE };
+                    *at = if within < 16 { usize::MAX } else { *at };
                 }
             }
             group.starts[group.windows] = start as u32;
             group.windows += 1;
         }
-        group
     }
 }
 
-/// Channels that are sampled alike, or one of packed pixels.
+/// Channels whose rows are sampled alike, or one of packed pixels.
 struct Strand<const P: usize> {
-    /// Where the region begins in each channel's data.
+    /// Whether one look at a row finds all of them.
+    woven: Option<Woven<P>>,
+    /// Where the region begins in each channel's data; of woven ones, all in those of the lowest.
     starts: [usize; P],
     /// Whether its rows are the picture's.
     copied: bool,
@@ -374,6 +469,8 @@ struct Strand<const P: usize> {
     upper: [Vec<Bytes>; P],
     lower: [Vec<Bytes>; P],
     held: [Option<u32>; 2],
+    /// The first source row that memory was not asked for.
+    asked: u32,
     /// A row of the picture.
     blended: [Vec<Bytes>; P],
 }
@@ -382,6 +479,7 @@ impl<const P: usize> Default for Strand<P> {
     fn default() -> Self {
         let empty = || std::array::from_fn(|_| Vec::new());
         Self {
+            woven: None,
             starts: [0; P],
             copied: false,
             columns: 0,
@@ -389,12 +487,17 @@ impl<const P: usize> Default for Strand<P> {
             upper: empty(),
             lower: empty(),
             held: [None; 2],
+            asked: 0,
             blended: empty(),
         }
     }
 }
 
 impl<const P: usize> Strand<P> {
+    /// Whether its channels may lie in one another, and whether they may be apart: what never happens is not compiled.
+    const SEVERAL: bool = P > 1;
+    const ALIKE: bool = P < 3;
+
     /// Gets ready for one region.
     fn plan(
         &mut self,
@@ -405,16 +508,32 @@ impl<const P: usize> Strand<P> {
         to: Size,
         (columns, rows): &mut (&mut Cache<ColumnsOf, Columns>, &mut Cache<AxisOf, Vec<Tap>>),
     ) {
-        let Channel { size, step, .. } = channels[0];
-        assert!(channels.iter().all(|c| (c.size, c.step) == (size, step)), "U and V are sampled alike");
-        let across = AxisOf::new(frame.width, size.width, region.x, region.size.width, to.width);
-        let down = AxisOf::new(frame.height, size.height, region.y, region.size.height, to.height);
-        let of = ColumnsOf { axis: across, step, parts };
-        self.starts = channels.map(|c| down.first(region.y) * c.stride + across.first(region.x) * step);
-        self.copied = across.is_identity() && down.is_identity() && step == parts;
+        let across = channels.map(|c| AxisOf::new(frame.width, c.size.width, region.x, region.size.width, to.width));
+        let one = channels[0];
+        let down = AxisOf::new(frame.height, one.size.height, region.y, region.size.height, to.height);
+        let row = |c: Channel<'_>| down.first(region.y) * c.stride;
+        let mut of = ColumnsOf { channels: Default::default(), count: 1, parts };
+        self.woven = Woven::of(channels);
+        if let Some(Woven { lowest, behind }) = self.woven {
+            let firsts: [usize; P] = std::array::from_fn(|c| behind[c] + across[c].first(region.x) * channels[c].step);
+            let first = firsts.into_iter().min().unwrap_or(0);
+            of.count = P;
+            for c in 0..P {
+                of.channels[c] = Across { axis: across[c], step: channels[c].step, behind: firsts[c] - first };
+            }
+            self.starts = [row(channels[lowest]) + first; P];
+            self.copied = false;
+        } else {
+            let alike = channels.iter().all(|c| (c.size, c.step) == (one.size, one.step));
+            assert!(alike && Self::ALIKE, "U and V are sampled alike");
+            of.channels[0] = Across { axis: across[0], step: one.step, behind: 0 };
+            self.starts = channels.map(|c| row(c) + across[0].first(region.x) * c.step);
+            self.copied = across[0].is_identity() && down.is_identity() && one.step == parts;
+        }
         self.columns = columns.find(of, |columns| columns.build(of));
         self.rows = rows.find(down, |taps| down.taps(true, taps));
         self.held = [None; 2];
+        self.asked = 0;
         // Of packed pixels, 32 whole ones at a time.
         let blocks = (to.width as usize).div_ceil(32) * parts;
         for row in self.upper.iter_mut().chain(&mut self.lower) {
@@ -428,37 +547,56 @@ impl<const P: usize> Strand<P> {
 struct Picture<'a, 'd> {
     channels: &'a [Channel<'d>; 3],
     colours: Colours,
-    packed: bool,
+    weave: Weave,
     target: Target<'a>,
     columns: &'a [(ColumnsOf, Columns)],
     rows: &'a [(AxisOf, Vec<Tap>)],
     first: &'a mut Strand<1>,
     others: &'a mut Strand<2>,
+    all: &'a mut Strand<3>,
     planes: &'a mut [Vec<Bytes>; 3],
 }
 
 impl Job for Picture<'_, '_> {
     #[inline(always)]
     fn run(self, level: impl Level) {
-        let Self { channels, colours, packed, mut target, columns, rows, first, others, planes } = self;
+        let Self { channels, colours, weave, mut target, columns, rows, first, others, all, planes } = self;
         let [one, two, three] = *channels;
         let [red, green, blue] = planes;
+        // Tables of a strand that has no part are any.
         let tables = |columns_at: usize, rows_at: usize| (&columns[columns_at].1, &*rows[rows_at].1);
-        let (first_tables, other_tables) = (
-            tables(first.columns, first.rows),
-            match (packed, colours) {
-                (true, _) | (_, Colours::Grey(_)) => None,
-                _ => Some(tables(others.columns, others.rows)),
-            },
-        );
+        let (tables_of_first, tables_of_others, tables_of_all) =
+            (tables(first.columns, first.rows), tables(others.columns, others.rows), tables(all.columns, all.rows));
         for y in 0..target.picture.height as usize {
-            first.row(level, [one], first_tables, y);
-            if let Some(tables) = other_tables {
-                others.row(level, [two, three], tables, y);
+            let ahead = if y == 0 { 0..=AHEAD } else { y + AHEAD..=y + AHEAD };
+            for y in ahead {
+                match weave {
+                    Weave::All => all.ask([one, two, three], tables_of_all, y),
+                    Weave::Apart => {
+                        first.ask([one], tables_of_first, y);
+                        others.ask([two, three], tables_of_others, y);
+                    }
+                    Weave::Packed | Weave::First => first.ask([one], tables_of_first, y),
+                }
             }
-            let ([a], [b, c]) = (&first.blended, &others.blended);
+            let [a, b, c] = match weave {
+                Weave::All => {
+                    all.row(level, [one, two, three], tables_of_all, y);
+                    all.blended.each_ref()
+                }
+                Weave::Apart => {
+                    first.row(level, [one], tables_of_first, y);
+                    others.row(level, [two, three], tables_of_others, y);
+                    let ([a], [b, c]) = (&first.blended, &others.blended);
+                    [a, b, c]
+                }
+                Weave::Packed | Weave::First => {
+                    first.row(level, [one], tables_of_first, y);
+                    [&first.blended[0]; 3]
+                }
+            };
             let rows: [&[Bytes]; 3] = match colours {
-                Colours::Rgb if packed => {
+                Colours::Rgb if weave == Weave::Packed => {
                     separate(level, a, [red, green, blue]);
                     [red, green, blue]
                 }
@@ -478,7 +616,41 @@ impl Job for Picture<'_, '_> {
     }
 }
 
+/// How many rows of the picture before they are made their source is asked for.
+const AHEAD: usize = 8;
+
+/// Has the bytes brought into the second cache, a line at a time, without waiting for them.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn ask_for(bytes: &[u8]) {
+    const LINE: usize = 64;
+    bytes.iter().step_by(LINE).chain(bytes.last()).for_each(safe_arch::prefetch_t1);
+}
+
+/// There is no such instruction that one could give without `unsafe`.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn ask_for(_: &[u8]) {}
+
 impl<const P: usize> Strand<P> {
+    /// Asks memory for what row `y` of the picture will need and was not asked for. By itself the processor does not see the next row of a
+    /// part coming, nor the next page: it would wait at the beginning of each.
+    #[inline(always)]
+    fn ask(&mut self, channels: [Channel<'_>; P], (columns, rows): (&Columns, &[Tap]), y: usize) {
+        let Some(tap) = rows.get(y) else { return };
+        for row in [tap.first, tap.second].into_iter().filter(|&row| row >= self.asked) {
+            let source = |plane: usize| {
+                let Channel { data, stride, .. } = channels[plane];
+                &data[self.starts[plane] + row as usize * stride..][..columns.len]
+            };
+            match self.woven {
+                Some(Woven { lowest, .. }) => ask_for(source(lowest)),
+                None => (0..P).for_each(|plane| ask_for(source(plane))),
+            }
+        }
+        self.asked = self.asked.max(tap.second + 1);
+    }
+
     /// Row `y` of the picture into `blended`.
     #[inline(always)]
     fn row<L: Level>(&mut self, level: L, channels: [Channel<'_>; P], (columns, rows): (&Columns, &[Tap]), y: usize) {
@@ -504,34 +676,57 @@ impl<const P: usize> Strand<P> {
         }
         let two = tap.weight != 0 && tap.second != tap.first;
         // All that is missing at once: the tables are read once for it.
-        match (held[0] != Some(tap.first), two && held[1] != Some(tap.second)) {
-            (true, true) => {
-                for (plane, (upper, lower)) in upper.iter_mut().zip(&mut *lower).enumerate() {
-                    let rows = [source(plane, tap.first), source(plane, tap.second)];
-                    horizontal(level, rows, columns, [upper, lower]);
+        let missing = (held[0] != Some(tap.first), two && held[1] != Some(tap.second));
+        let (row, alone) = if missing.0 { (tap.first, &mut *upper) } else { (tap.second, &mut *lower) };
+        match self.woven {
+            _ if missing == (false, false) => {}
+            Some(Woven { lowest, .. }) if Self::SEVERAL => {
+                if missing == (true, true) {
+                    let rows = [source(lowest, tap.first), source(lowest, tap.second)];
+                    horizontal(level, rows, columns, [slices(upper), slices(lower)]);
+                } else {
+                    horizontal(level, [source(lowest, row)], columns, [slices(alone)]);
                 }
             }
-            (true, false) => {
-                let rows = std::array::from_fn::<_, P, _>(|plane| source(plane, tap.first));
-                horizontal(level, rows, columns, upper.each_mut().map(|row| &mut row[..]));
+            _ if Self::ALIKE => {
+                if missing == (true, true) {
+                    for (plane, (upper, lower)) in upper.iter_mut().zip(&mut *lower).enumerate() {
+                        let rows = [source(plane, tap.first), source(plane, tap.second)];
+                        horizontal(level, rows, columns, [[upper], [lower]]);
+                    }
+                } else {
+                    let rows = std::array::from_fn::<_, P, _>(|plane| source(plane, row));
+                    horizontal(level, rows, columns, slices(alone).map(|row| [row]));
+                }
             }
-            (false, true) => {
-                let rows = std::array::from_fn::<_, P, _>(|plane| source(plane, tap.second));
-                horizontal(level, rows, columns, lower.each_mut().map(|row| &mut row[..]));
-            }
-            (false, false) => {}
+            _ => {}
         }
         *held = [Some(tap.first), if two { Some(tap.second) } else { held[1] }];
         for plane in 0..P {
-            let below = if two { &lower[plane] } else { &upper[plane] };
-            blend(level, &upper[plane], below, tap.weight, &mut self.blended[plane]);
+            let (upper, blended) = (&upper[plane], &mut self.blended[plane]);
+            if tap.weight == 0 {
+                settle(level, upper, blended);
+            } else {
+                blend(level, upper, if two { &lower[plane] } else { upper }, tap.weight, blended);
+            }
         }
     }
 }
 
-/// Source rows resampled to the picture's width, in 1/128.
+/// As slices.
 #[inline(always)]
-fn horizontal<const R: usize, L: Level>(level: L, rows: [&[u8]; R], columns: &Columns, out: [&mut [Bytes]; R]) {
+fn slices<const P: usize>(rows: &mut [Vec<Bytes>; P]) -> [&mut [Bytes]; P] {
+    rows.each_mut().map(|row| &mut row[..])
+}
+
+/// `R` source rows, each of `C` channels, resampled to the picture's width, in 1/128.
+#[inline(always)]
+fn horizontal<const R: usize, const C: usize, L: Level>(
+    level: L,
+    rows: [&[u8]; R],
+    columns: &Columns,
+    mut out: [[&mut [Bytes]; C]; R],
+) {
     // A window must fit: a row of few samples is copied to where it does.
     let mut short = [[0; 16]; R];
     let mut source = rows;
@@ -546,20 +741,22 @@ fn horizontal<const R: usize, L: Level>(level: L, rows: [&[u8]; R], columns: &Co
         }
     }
     // So that one check does for all.
-    let mut out = out;
-    let width = out[0].len();
+    let width = out[0][0].len();
     for r in 0..R {
         source[r] = &source[r][..len];
-        out[r] = &mut std::mem::take(&mut out[r])[..width];
+        for out in &mut out[r] {
+            *out = &mut std::mem::take(out)[..width];
+        }
     }
-    for windows in 1..=columns.most {
-        let list = &columns.lists[windows - 1];
+    for (list, windows) in columns.lists.iter().zip(1..=columns.most) {
         match windows {
-            1 => gather::<1, R, L>(level, source, list, &mut out),
-            2 => gather::<2, R, L>(level, source, list, &mut out),
-            3 => gather::<3, R, L>(level, source, list, &mut out),
-            4 => gather::<4, R, L>(level, source, list, &mut out),
-            5 => gather::<5, R, L>(level, source, list, &mut out),
+            // Of several channels an entry has enough to do without knowing how many.
+            n if C > 1 => gather_many(level, source, list, n, &mut out),
+            1 => gather::<1, R, C, L>(level, source, list, &mut out),
+            2 => gather::<2, R, C, L>(level, source, list, &mut out),
+            3 => gather::<3, R, C, L>(level, source, list, &mut out),
+            4 => gather::<4, R, C, L>(level, source, list, &mut out),
+            5 => gather::<5, R, C, L>(level, source, list, &mut out),
             n => gather_many(level, source, list, n, &mut out),
         }
     }
@@ -567,58 +764,85 @@ fn horizontal<const R: usize, L: Level>(level: L, rows: [&[u8]; R], columns: &Co
 
 /// The entries with `N` windows.
 #[inline(always)]
-fn gather<const N: usize, const R: usize, L: Level>(
+fn gather<const N: usize, const R: usize, const C: usize, L: Level>(
     level: L,
     rows: [&[u8]; R],
     list: &List,
-    out: &mut [&mut [Bytes]; R],
+    out: &mut [[&mut [Bytes]; C]; R],
 ) {
-    let (starts, places) = (list.starts.as_chunks::<N>().0, list.places.as_chunks::<N>().0);
-    for (((&at, weights), starts), places) in list.at.iter().zip(&list.weights).zip(starts).zip(places) {
+    let (weights, starts) = (list.weights.as_chunks::<C>().0, list.starts.as_chunks::<N>().0);
+    let places = list.places.as_chunks::<C>().0.as_chunks::<N>().0;
+    for (((&at, weights), starts), places) in list.at.iter().zip(weights).zip(starts).zip(places) {
         // Copied, because for all the compiler knows what is stored for one row may change it, and with it what was checked.
         let starts = *starts;
-        let mut weights = level.load(weights);
-        if R > 1 {
-            weights = level.kept(weights);
-        }
-        let mut pairs = [level.word(0); R];
+        let mut pairs = [[level.word(0); C]; R];
         for r in 0..R {
-            pairs[r] = window(level, rows[r], starts[0], level.load(&places[0]));
+            pairs[r] = window(level, rows[r], starts[0], &places[0]);
             for i in 1..N {
-                pairs[r] = level.or(pairs[r], window(level, rows[r], starts[i], level.load(&places[i])));
+                let more = window(level, rows[r], starts[i], &places[i]);
+                for c in 0..C {
+                    pairs[r][c] = level.or(pairs[r][c], more[c]);
+                }
             }
         }
-        for r in 0..R {
-            out[r][at as usize] = level.store(level.mix(pairs[r], weights));
-        }
+        finish(level, pairs, weights, at, out);
     }
 }
 
 /// The entries with that many windows.
 #[inline(always)]
-fn gather_many<const R: usize, L: Level>(
+fn gather_many<const R: usize, const C: usize, L: Level>(
     level: L,
     rows: [&[u8]; R],
     list: &List,
     windows: usize,
-    out: &mut [&mut [Bytes]; R],
+    out: &mut [[&mut [Bytes]; C]; R],
 ) {
-    let (starts, places) = (list.starts.chunks_exact(windows), list.places.chunks_exact(windows));
-    for (((&at, weights), starts), places) in list.at.iter().zip(&list.weights).zip(starts).zip(places) {
-        for r in 0..R {
-            let mut pairs = level.word(0);
-            for (&starts, places) in starts.iter().zip(places) {
-                pairs = level.or(pairs, window(level, rows[r], starts, level.load(places)));
+    let (weights, starts) = (list.weights.as_chunks::<C>().0, list.starts.chunks_exact(windows));
+    let places = list.places.as_chunks::<C>().0.chunks_exact(windows);
+    for (((&at, weights), starts), places) in list.at.iter().zip(weights).zip(starts).zip(places) {
+        let mut pairs = [[level.word(0); C]; R];
+        for (&starts, places) in starts.iter().zip(places) {
+            for r in 0..R {
+                let more = window(level, rows[r], starts, places);
+                for c in 0..C {
+                    pairs[r][c] = level.or(pairs[r][c], more[c]);
+                }
             }
-            out[r][at as usize] = level.store(level.mix(pairs, level.load(weights)));
+        }
+        finish(level, pairs, weights, at, out);
+    }
+}
+
+/// The pairs of one entry to what lies between them.
+#[inline(always)]
+fn finish<const R: usize, const C: usize, L: Level>(
+    level: L,
+    pairs: [[L::V; C]; R],
+    weights: &[Bytes; C],
+    at: u32,
+    out: &mut [[&mut [Bytes]; C]; R],
+) {
+    for c in 0..C {
+        let mut weights = level.load(&weights[c]);
+        if R > 1 {
+            weights = level.kept(weights);
+        }
+        for r in 0..R {
+            out[r][c][at as usize] = level.store(level.mix(pairs[r][c], weights));
         }
     }
 }
 
-/// What the places say of one window for each group.
+/// What the places of each channel say of one window for each group.
 #[inline(always)]
-fn window<L: Level>(level: L, row: &[u8], [a, b]: [u32; 2], places: L::V) -> L::V {
-    level.shuffle(level.halves(sixteen(row, a as usize), sixteen(row, b as usize)), places)
+fn window<const C: usize, L: Level>(level: L, row: &[u8], [a, b]: [u32; 2], places: &[Bytes; C]) -> [L::V; C] {
+    let bytes = level.halves(sixteen(row, a as usize), sixteen(row, b as usize));
+    let mut found = [bytes; C];
+    for c in 0..C {
+        found[c] = level.shuffle(bytes, level.load(&places[c]));
+    }
+    found
 }
 
 /// Sixteen bytes of the row.
@@ -636,6 +860,16 @@ fn blend<L: Level>(level: L, upper: &[Bytes], lower: &[Bytes], w1: i16, out: &mu
         let a = level.add(level.high(level.load(&upper[0]), w0), level.high(level.load(&lower[0]), w1));
         let b = level.add(level.high(level.load(&upper[1]), w0), level.high(level.load(&lower[1]), w1));
         let two = level.word(2);
+        *out = level.store(level.pack::<2>([level.add(a, two), level.add(b, two)]));
+    }
+}
+
+/// A resampled row alone, as [`blend`] has it with all the weight.
+#[inline(always)]
+fn settle<L: Level>(level: L, row: &[Bytes], out: &mut [Bytes]) {
+    let (one, two) = (level.word(ONE), level.word(2));
+    for (out, row) in out.iter_mut().zip(row.as_chunks::<2>().0) {
+        let (a, b) = (level.high(level.load(&row[0]), one), level.high(level.load(&row[1]), one));
         *out = level.store(level.pack::<2>([level.add(a, two), level.add(b, two)]));
     }
 }

@@ -27,6 +27,8 @@ struct Sample {
     bytes: Vec<u8>,
     colours: Colours,
     places: [(usize, Size, usize, usize); 3],
+    /// Whether each channel ends with its own last sample, so that none is known to lie in another.
+    cut: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,14 +92,14 @@ impl Sample {
             Kind::Grey => Colours::Grey(range),
             _ => Colours::Yuv(range),
         };
-        Self { size, bytes, colours, places }
+        Self { size, bytes, colours, places, cut: dice.below(4) == 0 }
     }
 
-    /// Each ends with its last sample.
+    /// Those that lie in one another end with the last sample of all, as in a frame; unless they are `cut`.
     fn channels(&self) -> [Channel<'_>; 3] {
         self.places.map(|(at, size, stride, step)| {
-            let data = &self.bytes[at..at + last(size, stride, step)];
-            Channel { data, size, stride, step }
+            let end = if self.cut || step == 1 { at + last(size, stride, step) } else { self.bytes.len() };
+            Channel { data: &self.bytes[at..end], size, stride, step }
         })
     }
 }
@@ -277,6 +279,26 @@ fn every_level_gives_the_same_bits() {
 }
 
 #[test]
+fn channels_that_lie_in_one_another_are_looked_for_once() {
+    let mut dice = Dice(6);
+    for kind in KINDS {
+        let sample = Sample { cut: false, ..Sample::new(kind, Size::new(9, 7), Range::Full, false, &mut dice) };
+        let [one, two, three] = sample.channels();
+        let all = Woven::of([one, two, three]).map(|woven| woven.behind);
+        let others = Woven::of([two, three]).map(|woven| woven.behind);
+        let wanted = match kind {
+            Kind::Yuyv => (Some([0, 1, 3]), Some([0, 2])),
+            Kind::Uyvy => (Some([1, 0, 2]), Some([0, 2])),
+            Kind::Nv12 => (None, Some([0, 1])),
+            Kind::Rgb => (Some([0, 1, 2]), Some([0, 1])),
+            Kind::Grey => (Some([0; 3]), Some([0; 2])),
+            Kind::RgbPlanes | Kind::I420 | Kind::I422 | Kind::I444 => (None, None),
+        };
+        assert_eq!((all, others), wanted, "{kind:?}");
+    }
+}
+
+#[test]
 fn what_is_not_scaled_is_copied() {
     let mut dice = Dice(4);
     let size = Size::new(45, 9);
@@ -343,7 +365,7 @@ fn resizing_equals_opencv_bit_for_bit() {
     for (x, y) in (0..5u32).flat_map(|y| (0..7u32).map(move |x| (x, y))) {
         bytes.extend([(x * 37 + y * 53) as u8, (x * x * 11 + y * 91) as u8, (251 - x * 29) as u8]);
     }
-    let sample = Sample { size, bytes, colours: Colours::Rgb, places: [0, 1, 2].map(|c| (c, size, 21, 3)) };
+    let sample = Sample { size, bytes, colours: Colours::Rgb, places: [0, 1, 2].map(|c| (c, size, 21, 3)), cut: false };
     for machine in Machine::all() {
         for ([w, h], sums) in OPENCV {
             let tensor = run(&mut Resampler::on(machine), &sample, Region::whole(size), Size::new(w, h), Layout::Nchw);
