@@ -252,3 +252,25 @@ fn faces_are_looked_for_once_a_second_where_only_other_things_are_known() {
     assert_eq!(looks(&[track(cat, State::Confirmed), track(person, State::Lost)], false), 50);
     assert_eq!(looks(&[track(cat, State::Confirmed)], true), 100);
 }
+
+/// Faces waited for all regions of two frames when lookers had their turn again before a thread that waited was awake.
+#[test]
+fn who_waits_for_a_turn_has_it_before_who_gives_it_back() {
+    for count in [1, 2] {
+        let turns = Turns::new(count);
+        let had = AtomicBool::new(false);
+        let mut mine: Vec<_> = (0..count).map(|_| turns.take()).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _turn = turns.take();
+                had.store(true, Ordering::Release);
+            });
+            while turns.waiting() == 0 {
+                std::thread::yield_now();
+            }
+            mine.pop();
+            let _again = turns.take();
+            assert!(had.load(Ordering::Acquire), "{count}");
+        });
+    }
+}

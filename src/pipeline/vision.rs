@@ -38,11 +38,20 @@ use crate::motion::Verdict;
 use crate::track::{Belief, Tracker};
 use crate::watch::Pulse;
 
-/// How many inferences may run at once, of whatever model.
+/// How many inferences may run at once, of whatever model; who came first is next. A thread that gives its turn back and wants another
+/// would have it before one that waits is awake, and faces would wait for all regions of a frame or two.
 #[derive(Debug)]
 pub(super) struct Turns {
-    free: Mutex<usize>,
-    freed: Condvar,
+    queue: Mutex<Queue>,
+    moved: Condvar,
+}
+
+#[derive(Debug)]
+struct Queue {
+    free: usize,
+    /// Who comes next, and who is first in the queue; the same when nobody waits.
+    last: u64,
+    first: u64,
 }
 
 /// Leave to infer; given back when dropped.
@@ -51,22 +60,46 @@ pub(super) struct Turn<'a>(&'a Turns);
 
 impl Turns {
     pub(super) fn new(count: usize) -> Self {
-        Self { free: Mutex::new(count.max(1)), freed: Condvar::new() }
+        Self { queue: Mutex::new(Queue { free: count.max(1), last: 0, first: 0 }), moved: Condvar::new() }
     }
 
     /// Waits for leave.
     pub(super) fn take(&self) -> Turn<'_> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
+        let mut queue = self.lock();
+        let me = queue.last;
+        queue.last += 1;
+        let is_not_mine = |queue: &mut Queue| queue.free == 0 || queue.first != me;
+        let mut queue = self.moved.wait_while(queue, is_not_mine).unwrap_or_else(PoisonError::into_inner);
+        queue.free -= 1;
+        queue.first += 1;
+        self.call(&queue);
         Turn(self)
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> u64 {
+        let queue = self.lock();
+        queue.last - queue.first
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes those who wait, one of whom is first; nobody where it would be in vain.
+    fn call(&self, queue: &Queue) {
+        if queue.free > 0 && queue.first != queue.last {
+            self.moved.notify_all();
+        }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
+        let mut queue = self.0.lock();
+        queue.free += 1;
+        self.0.call(&queue);
     }
 }
 
