@@ -1,11 +1,12 @@
 //! What several busy cameras do to one another: frames in all, and how fairly they are shared.
 //!
-//! `cargo bench --bench cameras [-- SECONDS]`. The liveliest part of the committed sample, 1280x720 MJPEG, from one, two, four and eight
-//! sources at once, each beginning elsewhere in it, all as fast as they are taken: the machine is full, nothing is dropped, and whoever is
-//! served less falls behind. SECONDS of the clip in all, shared by the sources, and once with ever more of them and once with ever fewer, of
-//! which the mean is told: a machine that is full for longer gets slower by itself. Shares are of what was answered by the last `stats`
-//! before any source is through, from `stats` lines a second apart. Fairness is Jain's index (R. Jain et al., "A Quantitative Measure of Fairness and Discrimination", 1984): 1 when all
-//! had as many, 1/n when one had all.
+//! `cargo bench --bench cameras [-- TIMES]`. The liveliest part of the committed sample, 1280x720 MJPEG, from two, four and eight sources at
+//! once, each beginning elsewhere in it, all as fast as they are taken: the machine is full, nothing is dropped, and whoever is served less
+//! falls behind. TIMES that part in all, shared by the sources. What they reach is compared with the same clips one after another, half of them
+//! before and half of them after: where a clip begins decides how often it is looked at, by up to a fifth, and a machine that is full for
+//! longer gets slower by itself. Shares are of what was answered by the last `stats` before any source is through, from `stats` lines a second
+//! apart. Fairness is Jain's index (R. Jain et al., "A Quantitative Measure of Fairness and Discrimination", 1984): 1 when all had as many, 1/n
+//! when one had all.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -27,41 +28,29 @@ fn main() {
     if std::env::args().any(|a| a == "--test") {
         return;
     }
-    let seconds: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(48);
+    let times: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(16);
+    let times = times.next_multiple_of(MOST);
     let dir = tempfile::tempdir().expect("a temporary folder");
-    println!("1280x720 MJPEG as fast as it is taken, {} frames from all cameras together", seconds * FPS);
-    println!("cameras  frames/s  to one camera's  looks/s  fairness  least..most frames/s  CPU ms/frame  memory");
-    let mut rows = BTreeMap::<usize, Vec<[f64; 7]>>::new();
-    for cameras in [1, 2, 4, MOST, MOST, 4, 2, 1] {
-        let each = seconds * FPS / cameras;
-        let run = run(&clips(dir.path(), cameras, each), each);
-        let totals = &run.totals;
-        let number = |key: &str| totals[key].as_f64().expect("a number");
-        let all = |key: &str| -> f64 {
-            let listed = totals["cameras"].as_array().expect("a list");
-            listed.iter().map(|c| c[key].as_f64().expect("a number")).sum()
-        };
-        let (frames, wall) = (all("captured"), number("interval_ms") / 1e3);
-        assert_eq!(frames, (cameras * each) as f64, "files lose nothing");
-        assert_eq!(run.shares.len(), cameras, "each camera has its account");
-        let rate = frames / wall;
-        rows.entry(cameras).or_default().push([
-            rate,
-            all("inferred") / wall,
-            fairness(&run.shares),
-            run.shares.iter().copied().fold(f64::INFINITY, f64::min),
-            run.shares.iter().copied().fold(0.0, f64::max),
-            number("cpu") * number("interval_ms") / frames,
-            number("rss_bytes") / 1e6,
-        ]);
-    }
-    let mut alone = None;
-    for (cameras, rows) in rows {
-        let [rate, looks, fair, least, most, cpu, memory] =
-            std::array::from_fn(|i| rows.iter().map(|row| row[i]).sum::<f64>() / rows.len() as f64);
-        let ratio = rate / *alone.get_or_insert(rate);
+    println!("1280x720 MJPEG as fast as it is taken, {} frames from all cameras together", times * BUSY.len());
+    println!("cameras  frames/s  one by one  ratio  fairness  least..most frames/s  CPU ms/frame  one by one  memory");
+    for cameras in [2, 4, MOST] {
+        let each = times * BUSY.len() / cameras;
+        let clips = clips(dir.path(), cameras, each);
+        let (before, after) = clips.split_at(cameras / 2);
+        let alone = |clips: &[PathBuf]| clips.iter().map(|clip| run(std::slice::from_ref(clip), each)).collect();
+        let mut single: Vec<Told> = alone(before);
+        let all = run(&clips, each);
+        single.extend(alone(after));
+        assert_eq!(all.shares.len(), cameras, "each camera has its account");
+        let frames = (cameras * each) as f64;
+        let sum = |of: fn(&Told) -> f64| single.iter().map(of).sum::<f64>() / frames;
+        let (rate, one_by_one) = (frames / all.seconds, 1.0 / sum(|told| told.seconds));
+        let (ratio, fair) = (rate / one_by_one, fairness(&all.shares));
+        let (least, most) =
+            (all.shares.iter().copied().fold(f64::INFINITY, f64::min), all.shares.iter().copied().fold(0.0, f64::max));
+        let (cpu, cpu_alone, memory) = (all.cpu_ms / frames, sum(|told| told.cpu_ms), all.memory_mb);
         println!(
-            "{cameras:>7}  {rate:>8.1}  {ratio:>15.2}  {looks:>7.1}  {fair:>8.3}  {least:>9.1}..{most:<9.1}  {cpu:>12.1}  {memory:>3.0} MB"
+            "{cameras:>7}  {rate:>8.1}  {one_by_one:>10.1}  {ratio:>5.2}  {fair:>8.3}  {least:>9.1}..{most:<9.1}  {cpu:>12.1}  {cpu_alone:>10.1}  {memory:>3.0} MB"
         );
     }
 }
@@ -99,8 +88,12 @@ fn clips(dir: &Path, cameras: usize, each: usize) -> Vec<PathBuf> {
 
 /// What a run told of itself.
 struct Told {
-    /// Of its last line.
-    totals: Value,
+    /// From `hello` to `bye`.
+    seconds: f64,
+    /// Processor time of that process.
+    cpu_ms: f64,
+    /// Resident in the end, of the process that sees pixels.
+    memory_mb: f64,
     /// Frames a second of each camera, while all of them had some left.
     shares: Vec<f64>,
 }
@@ -137,7 +130,13 @@ fn run(clips: &[PathBuf], frames: usize) -> Told {
         seconds += took * listed.len() as f64 / clips.len() as f64;
         shares = answered.values().map(|n| n / seconds).collect();
     }
-    let mut bye = lines.into_iter().next_back().expect("a line");
+    let bye = lines.last().expect("a line");
     assert_eq!(bye["type"], "bye", "{bye}");
-    Told { totals: bye["totals"].take(), shares }
+    let totals = &bye["totals"];
+    let number = |key: &str| totals[key].as_f64().expect("a number");
+    let captured = |camera: &Value| camera["captured"].as_u64().expect("a number");
+    let captured: u64 = totals["cameras"].as_array().expect("a list").iter().map(captured).sum();
+    assert_eq!(captured, (clips.len() * frames) as u64, "files lose nothing");
+    let ms = number("interval_ms");
+    Told { seconds: ms / 1e3, cpu_ms: number("cpu") * ms, memory_mb: number("rss_bytes") / 1e6, shares }
 }
