@@ -988,7 +988,7 @@ impl Report<'_> {
         if let (Some(faces), true) = (&mut self.faces, view.wants_faces) {
             match frame {
                 Some(frame) => {
-                    let turn = faces.turns.take();
+                    let turn = faces.turns.take_first();
                     let result = view.looked.look(&mut faces.detector, frame, tracks, detections);
                     drop(turn);
                     if let Err(e) = result {
@@ -1028,7 +1028,7 @@ impl Report<'_> {
                 };
                 said.clear();
                 let mut cases = std::mem::replace(&mut view.cases, Cases::new(identity.settings));
-                let turn = faces.turns.take();
+                let turn = faces.turns.take_first();
                 let numbered = |holder| view.number(holder).is_some();
                 let looked = identity.look(&mut cases, frame, now_ms, &bound.faces, alive, numbered, |holder, what| {
                     said.push((holder, what))

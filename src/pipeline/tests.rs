@@ -274,3 +274,32 @@ fn who_waits_for_a_turn_has_it_before_who_gives_it_back() {
         });
     }
 }
+
+#[test]
+fn report_has_the_next_turn_whoever_waits() {
+    let turns = Turns::new(1);
+    let order = std::sync::Mutex::new(Vec::new());
+    let mine = turns.take();
+    std::thread::scope(|scope| {
+        let wait_for = |count| {
+            while turns.waiting() < count {
+                std::thread::yield_now();
+            }
+        };
+        for looker in ["first", "second"] {
+            let (turns, order) = (&turns, &order);
+            scope.spawn(move || {
+                let _turn = turns.take();
+                order.lock().expect("nobody panicked").push(looker);
+            });
+            wait_for(if looker == "first" { 1 } else { 2 });
+        }
+        scope.spawn(|| {
+            let _turn = turns.take_first();
+            order.lock().expect("nobody panicked").push("report");
+        });
+        wait_for(3);
+        drop(mine);
+    });
+    assert_eq!(order.into_inner().expect("nobody panicked"), ["report", "first", "second"]);
+}

@@ -38,8 +38,9 @@ use crate::motion::Verdict;
 use crate::track::{Belief, Tracker};
 use crate::watch::Pulse;
 
-/// How many inferences may run at once, of whatever model; who came first is next. A thread that gives its turn back and wants another
-/// would have it before one that waits is awake, and faces would wait for all regions of a frame or two.
+/// How many inferences may run at once, of whatever model. Who comes first is next: a thread that gives its turn back and wants another would
+/// have it before one that waits is awake, and faces would wait for all regions of a frame or two. Report is always next: it is one, what it
+/// asks is short, and all lookers wait for it in the end.
 #[derive(Debug)]
 pub(super) struct Turns {
     queue: Mutex<Queue>,
@@ -52,6 +53,8 @@ struct Queue {
     /// Who comes next, and who is first in the queue; the same when nobody waits.
     last: u64,
     first: u64,
+    /// Who waits beside the queue and is before it.
+    urgent: usize,
 }
 
 /// Leave to infer; given back when dropped.
@@ -60,7 +63,7 @@ pub(super) struct Turn<'a>(&'a Turns);
 
 impl Turns {
     pub(super) fn new(count: usize) -> Self {
-        Self { queue: Mutex::new(Queue { free: count.max(1), last: 0, first: 0 }), moved: Condvar::new() }
+        Self { queue: Mutex::new(Queue { free: count.max(1), last: 0, first: 0, urgent: 0 }), moved: Condvar::new() }
     }
 
     /// Waits for leave.
@@ -68,10 +71,30 @@ impl Turns {
         let mut queue = self.lock();
         let me = queue.last;
         queue.last += 1;
-        let is_not_mine = |queue: &mut Queue| queue.free == 0 || queue.first != me;
-        let mut queue = self.moved.wait_while(queue, is_not_mine).unwrap_or_else(PoisonError::into_inner);
-        queue.free -= 1;
+        let mut queue = self.wait_while(queue, |queue| queue.free == 0 || queue.urgent > 0 || queue.first != me);
         queue.first += 1;
+        self.taken(queue)
+    }
+
+    /// Waits for leave, before all who are in the queue.
+    pub(super) fn take_first(&self) -> Turn<'_> {
+        let mut queue = self.lock();
+        queue.urgent += 1;
+        let mut queue = self.wait_while(queue, |queue| queue.free == 0);
+        queue.urgent -= 1;
+        self.taken(queue)
+    }
+
+    fn wait_while<'a>(
+        &self,
+        queue: MutexGuard<'a, Queue>,
+        mut waits: impl FnMut(&Queue) -> bool,
+    ) -> MutexGuard<'a, Queue> {
+        self.moved.wait_while(queue, |queue| waits(queue)).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn taken(&self, mut queue: MutexGuard<'_, Queue>) -> Turn<'_> {
+        queue.free -= 1;
         self.call(&queue);
         Turn(self)
     }
@@ -80,16 +103,16 @@ impl Turns {
     #[cfg(test)]
     pub(super) fn waiting(&self) -> u64 {
         let queue = self.lock();
-        queue.last - queue.first
+        queue.last - queue.first + queue.urgent as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes those who wait, one of whom is first; nobody where it would be in vain.
+    /// Wakes those who wait, one of whom is next; nobody where it would be in vain.
     fn call(&self, queue: &Queue) {
-        if queue.free > 0 && queue.first != queue.last {
+        if queue.free > 0 && (queue.first != queue.last || queue.urgent > 0) {
             self.moved.notify_all();
         }
     }
