@@ -275,8 +275,13 @@ fn who_waits_for_a_turn_has_it_before_who_gives_it_back() {
     }
 }
 
+/// Without the rule it would have it now and then.
 #[test]
 fn report_has_the_next_turn_whoever_waits() {
+    (0..20).for_each(|_| report_has_the_next_turn());
+}
+
+fn report_has_the_next_turn() {
     let turns = Turns::new(1);
     let order = std::sync::Mutex::new(Vec::new());
     let mine = turns.take();
