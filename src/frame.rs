@@ -249,6 +249,7 @@ pub struct Frame {
     size: Size,
     layout: Layout,
     bytes: Vec<u8>,
+    made: bool,
 }
 
 impl std::fmt::Debug for Frame {
@@ -298,6 +299,11 @@ impl Frame {
         (self.layout == Layout::rgb(self.size)).then(|| &self.bytes[..self.size.pixels() * 3])
     }
 
+    /// Whether its pixels were made R G B from something else, as those of stills are, rather than sent so by a camera.
+    pub fn is_made(&self) -> bool {
+        self.made
+    }
+
     /// All pixels, packed R G B. For tools and tests: it makes more than anybody needs who looks at a part.
     pub fn to_rgb(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -330,6 +336,7 @@ impl Frame {
         self.stamp = stamp;
         self.size = size;
         self.layout = Layout::rgb(size);
+        self.made = true;
         self.bytes.resize(size.pixels() * 3, 0);
         &mut self.bytes
     }
@@ -337,7 +344,7 @@ impl Frame {
     /// Adopts a ready buffer; `None` unless it holds exactly `3 * width * height` bytes.
     pub fn from_rgb(stamp: Stamp, size: Size, rgb: Vec<u8>) -> Option<Self> {
         let layout = Layout::rgb(size);
-        (rgb.len() == size.pixels() * 3).then_some(Self { stamp, size, layout, bytes: rgb })
+        (rgb.len() == size.pixels() * 3).then_some(Self { stamp, size, layout, bytes: rgb, made: true })
     }
 
     /// Exchanges its bytes for those of another, which lie as `layout` says. False, and nothing is exchanged, when a sample
@@ -346,7 +353,7 @@ impl Frame {
         let fits = layout.fits(bytes.len());
         if fits {
             std::mem::swap(&mut self.bytes, bytes);
-            (self.stamp, self.size, self.layout) = (stamp, size, layout);
+            (self.stamp, self.size, self.layout, self.made) = (stamp, size, layout, false);
         }
         fits
     }

@@ -160,8 +160,8 @@ impl Prep {
         let place = self.fill_padding(at, placement);
         let picture = placement.picture;
         // Halved, a bilinear look is the mean of four samples already: no library is needed, and a camera's frames are hardly ever shrunk by
-        // more. Of packed R G B it is asked all the same: that is what stills come as, and published accuracy was made with it.
-        let most = if frame.packed_rgb().is_some() { 1 } else { 2 };
+        // more. Of stills it is asked all the same: published accuracy was made with it.
+        let most = if frame.is_made() { 1 } else { 2 };
         let shrinks = most * picture.width < region.size.width || most * picture.height < region.size.height;
         let shrunk = self.resample == Resample::Area && shrinks && self.shrink(frame, region, picture);
         let target = Target {
@@ -386,6 +386,31 @@ mod tests {
         let mut prep = Prep::from_input(&card);
         let p = prep.prepare(&f, Region::whole(f.size()), LongSide::Card);
         assert_eq!(&p.data[..2], [25.0, 45.0]);
+    }
+
+    #[test]
+    fn a_camera_s_frame_is_halved_without_the_library_and_a_still_with_it() {
+        use crate::decode::{Decoder, Limits};
+        use crate::frame::{PixelFormat, Range, RawFrame};
+        // A bright column: without aliasing it reaches into the column beside it.
+        let size = Size::new(64, 8);
+        let still = frame(size, |x, _| [if x == 30 { 200 } else { 0 }; 3]);
+        let data = still.packed_rgb().expect("packed").to_vec();
+        let (format, range) = (PixelFormat::Rgb24, Range::Full);
+        let mut raw = RawFrame { stamp: Stamp::default(), format, size: Some(size), stride: 0, range, data };
+        let mut camera = Frame::new();
+        Decoder::new(Limits::default()).decode(&mut raw, &mut camera).expect("a good frame");
+        let card = Input {
+            resample: Resample::Area,
+            ..input(InputSize::Fixed([32, 4]), Fit::Stretch, Layout::Nchw, Colour::Rgb)
+        };
+        let row = |frame: &Frame| {
+            let mut prep = Prep::from_input(&card);
+            prep.prepare(frame, Region::whole(size), LongSide::Card).data[13..17].to_vec()
+        };
+        assert_eq!(row(&camera), [0.0, 0.0, 100.0, 0.0]);
+        let still = row(&still);
+        assert!(still[1] > 20.0 && still[2] < 90.0 && still[2] > still[1], "{still:?}");
     }
 
     #[test]
