@@ -34,6 +34,8 @@ fn main() {
     let runtime = Runtime::load().expect("cargo xtask setup");
     let (work, _) = record(&runtime, &frames, 2);
     let of = |name: &str| work.iter().filter(|w| w.model == name).count();
+    let mut looked: Vec<usize> = work.iter().filter(|w| w.model == "objects").map(|w| w.frame).collect();
+    looked.dedup();
     println!(
         "{} frames of 1280x720 MJPEG; {} inferences of objects, {} of faces",
         frames.len(),
@@ -48,6 +50,7 @@ fn main() {
         let mut rows = Vec::new();
         for _ in 0..rounds {
             let run = Run::of(&clip, threads, frames.len());
+            assert_eq!(run.inferred, looked.len(), "frames looked at by the run and by the stages one after another");
             let (wall, cpu) = bare.time(&work);
             rows.push((run, frames.len() as f64 / wall.as_secs_f64(), cpu.as_secs_f64() * 1e3 / frames.len() as f64));
         }
@@ -156,6 +159,8 @@ struct Run {
     peak_mb: f64,
     hello_ms: f64,
     event_ms: f64,
+    /// Frames in which objects were looked for.
+    inferred: usize,
 }
 
 impl Run {
@@ -197,21 +202,19 @@ impl Run {
         });
         assert!(child.wait().expect("waited").success());
         let (hello, event, bye) = (hello.expect("hello"), event.expect("an event"), bye.expect("bye"));
+        let totals = &serde_json::from_str::<serde_json::Value>(&last).expect("JSON")["totals"];
+        let number = |key: &str| totals[key].as_f64().expect("a number");
+        // What it reports of itself: the process is gone before it could be asked.
+        let bye_cpu_ms = number("cpu") * number("interval_ms");
         Self {
             fps: frames as f64 / (bye.0 - hello.0).as_secs_f64(),
-            cpu_ms: (bye_cpu_ms(&last) - hello.1.as_secs_f64() * 1e3) / frames as f64,
+            cpu_ms: (bye_cpu_ms - hello.1.as_secs_f64() * 1e3) / frames as f64,
             peak_mb: peak as f64 / 1024.0,
             hello_ms: (hello.0 - began).as_secs_f64() * 1e3,
             event_ms: (event.0 - began).as_secs_f64() * 1e3,
+            inferred: totals["cameras"][0]["inferred"].as_u64().expect("a number") as usize,
         }
     }
-}
-
-/// Processor time that the run reports of itself: the process is gone before it could be asked.
-fn bye_cpu_ms(line: &str) -> f64 {
-    let bye: serde_json::Value = serde_json::from_str(line).expect("JSON");
-    let number = |key: &str| bye["totals"][key].as_f64().expect("a number");
-    number("cpu") * number("interval_ms")
 }
 
 /// A number of `/proc/PID/FILE`, 0 when it is gone.

@@ -1,7 +1,7 @@
 //! The threads, and what flows between them. The only place that spawns any.
 //!
 //! ```text
-//! capture ==slot==> scout --1--> vision --2--> report --64--> writer --> stdout
+//! capture ==slot==> scout --1--> vision --8--> report --64--> writer --> stdout
 //! (each camera)     decode,      where to      faces,         the door
 //!                   motion       look, track   visits
 //!                                  |   ^
@@ -44,8 +44,10 @@ use crate::source::{self, CameraState, Change, FrameSource, Pulled};
 use crate::track::{self, State, Track, Tracker};
 use crate::watch::{self, Latencies, Pulse};
 
+mod hindsight;
 mod vision;
 
+pub use hindsight::Hindsight;
 use vision::{Eye, Table, Turns, Vision, Ways};
 
 /// One camera, opened.
@@ -227,6 +229,10 @@ const DEGRADED_AFTER: u32 = 10;
 /// Failed inferences in a row after which the run gives up: the model is broken, not the frame.
 const HOPELESS_AFTER: u32 = 30;
 
+/// Frames that may wait for report. While it tells one face from another, which takes as long as a frame, lookers go on; of many
+/// frames there are only tracks to tell.
+const SEEN: usize = 8;
+
 /// How long stages wait before they look around.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -265,13 +271,12 @@ pub fn run<W: Write + Send>(
     let (raw_free, raw_taken): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<Vec<u8>>(3)).unzip();
     let lookers = objects.len();
     let nms_iou = objects.first().map_or(0.5, |d| d.card().nms_iou);
-    // All that can be on their way at once, so that none is ever thrown away and made anew: of each camera two in work; two held and
+    // All that can be on their way at once, so that none is ever thrown away and made anew: of each camera three in work; two held and
     // one waiting before them and two behind, and those that scout, vision and report have in their hands.
-    let (frame_free, frame_taken) = bounded::<Arc<Frame>>((2 * count + 7).max(lookers + 5));
-    let (sheet_free, sheet_taken) = bounded::<Sheet>(4);
+    let (frame_free, frame_taken) = bounded::<Arc<Frame>>((3 * count + 7).max(lookers + 5));
+    let (sheet_free, sheet_taken) = bounded::<Sheet>(SEEN + 2);
     let (scouted_to, scouted) = bounded::<Scouted>(1);
-    // Two: while report tells one face from another, which takes as long as a frame, lookers go on.
-    let (seen_to, seen) = bounded::<Seen>(2);
+    let (seen_to, seen) = bounded::<Seen>(SEEN);
     let (message_to, messages) = bounded::<Message>(64);
     let turns = Turns::new(lookers);
     let ledgers = Arc::clone(&door.ledgers);

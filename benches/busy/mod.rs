@@ -13,8 +13,9 @@ use porchlight::model::card::{self, Card};
 use porchlight::model::detector::Detector;
 use porchlight::model::infer::{Infer, OutputView, Runtime, TensorInfo};
 use porchlight::motion::Motion;
+use porchlight::pipeline::Hindsight;
 use porchlight::source::mjpeg::{Split, Splitter};
-use porchlight::track::{Belief, Tracker};
+use porchlight::track::Tracker;
 
 /// The liveliest part of the sample, in frames: two persons cross.
 const BUSY: std::ops::Range<usize> = 243..294;
@@ -126,8 +127,7 @@ pub(crate) fn record(runtime: &Runtime, frames: &[Vec<u8>], threads: usize) -> (
     let mut motion = Motion::new(porchlight::motion::Settings::default());
     let mut attention = Attention::new(porchlight::attention::Settings::default());
     let mut tracker = Tracker::new(porchlight::track::Settings::default());
-    // A run looks where the tracks were expected after the frame before the last: the last one is still in work.
-    let mut before = Vec::new();
+    let mut hindsight = Hindsight::default();
     let person = labels.id(porchlight::labels::PERSON);
     let mut looker = porchlight::pipeline::FaceLook::new(person);
     let mut pace = porchlight::pipeline::FacePace::default();
@@ -149,11 +149,19 @@ pub(crate) fn record(runtime: &Runtime, frames: &[Vec<u8>], threads: usize) -> (
         let verdict = motion.look(at, &frame);
         next(1, &mut lap);
         looked.clear();
-        looked.extend(attention.choose(at, size, &verdict, before.iter().map(|b: &Belief| b.at(at))).all(size));
-        tracker.remember(&mut before);
+        let look = if hindsight.lags() {
+            attention.choose(at, size, &verdict, hindsight.predicted(at))
+        } else {
+            attention.choose(at, size, &verdict, tracker.predicted(at))
+        };
+        looked.extend(look.all(size));
+        hindsight.begun(!looked.is_empty());
+        if !looked.is_empty() {
+            hindsight.remember(&tracker);
+        }
         next(2, &mut lap);
         if looked.is_empty() {
-            tracker.still(at);
+            tracker.unlooked(at, verdict.boxes);
             next(4, &mut lap);
         } else {
             let first = log.lock().expect("one thread").len();

@@ -14,9 +14,9 @@
 //! last answer of a frame tells it, begins the next one and takes a task of it, without another thread having to be woken for that.
 //! Where inference keeps every processor busy, being woken takes milliseconds. The thread called vision only brings frames.
 //!
-//! What was seen is told in the order of the frames. Where to look in a frame depends on the tracks: for a file on those after the frame
-//! before the last, whether or not the last one is done, so that a replay says the same whatever the number of lookers; for a camera
-//! on whatever is known.
+//! What was seen is told in the order of the frames. Where to look in a frame depends on the tracks: for a file on those that
+//! [`Hindsight`] lets be known, whatever is done, so that a replay says the same whatever the number of lookers; for a camera on
+//! whatever is known.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::{FacePace, HOPELESS_AFTER, Note, Scouted, Seen, Sheet, Wants, for_people};
+use super::hindsight::Hindsight;
+use super::{FacePace, HOPELESS_AFTER, Moved, Note, Scouted, Seen, Sheet, Wants, for_people};
 use crate::attention::Attention;
 use crate::detection::{ClassId, Detection};
 use crate::flow::Ledger;
@@ -35,7 +36,7 @@ use crate::model::detector::Detector;
 use crate::model::nms;
 use crate::model::prep::LongSide;
 use crate::motion::Verdict;
-use crate::track::{Belief, Tracker};
+use crate::track::Tracker;
 use crate::watch::Pulse;
 
 /// How many inferences may run at once, of whatever model. Who comes first is next: a thread that gives its turn back and wants another would
@@ -248,9 +249,8 @@ pub(super) struct Eye {
     wanted: Option<Vec<ClassId>>,
     attention: Attention,
     tracker: Tracker,
-    /// What the tracker believed before the frame that it was told of last.
-    before: Vec<Belief>,
-    /// Frames in work.
+    hindsight: Hindsight,
+    /// Frames in work of which regions are looked at.
     in_work: usize,
     /// It can wait: what it says is not to depend on how fast we are.
     lossless: bool,
@@ -274,7 +274,7 @@ impl Eye {
             wanted: wants.classes.clone(),
             attention: Attention::new(crate::attention::Settings { every_frame, ..Default::default() }),
             tracker: Tracker::new(settings),
-            before: Vec::new(),
+            hindsight: Hindsight::default(),
             in_work: 0,
             lossless,
             every_frame,
@@ -284,27 +284,35 @@ impl Eye {
 
     /// Whether the next frame may be begun.
     fn is_free(&self) -> bool {
-        // Where to look does not depend on the tracks; otherwise on those after the frame before the last.
-        self.every_frame || self.in_work < 2
+        // Where to look in every frame does not depend on the tracks.
+        self.every_frame
+            || match self.in_work {
+                0 => true,
+                1 => !self.lossless || self.hindsight.lags(),
+                _ => false,
+            }
     }
 }
 
+/// A frame that was begun.
+struct Work {
+    frame: Arc<Frame>,
+    received: MonoNs,
+    moved: Moved,
+    looked: Vec<Region>,
+    /// What was found in each region.
+    found: Vec<Vec<Detection>>,
+    /// Regions of which no answer has come.
+    left: usize,
+    error: Option<ModelError>,
+}
+
 /// Something that was begun and is told when all before it has been.
+// In a box, a frame's would be an allocation for every frame.
+#[allow(clippy::large_enum_variant)]
 enum Begun {
-    Frame {
-        frame: Arc<Frame>,
-        received: MonoNs,
-        looked: Vec<Region>,
-        /// What was found in each region.
-        found: Vec<Vec<Detection>>,
-        left: usize,
-        error: Option<ModelError>,
-    },
-    Note {
-        camera: CameraId,
-        at: MonoNs,
-        note: Note,
-    },
+    Frame(Work),
+    Note { camera: CameraId, at: MonoNs, note: Note },
 }
 
 /// Lists that are used again.
@@ -456,16 +464,17 @@ impl<'a> Vision<'a> {
         let size = frame.size();
         let eye = &mut self.eyes[usize::from(camera.0)];
         let verdict = Verdict { kind: moved.kind, boxes: moved.boxes(), share: moved.share };
-        let lags = eye.lossless && eye.in_work == 0;
+        let lags = eye.lossless && eye.in_work == 0 && eye.hindsight.lags();
         let look = if lags {
-            eye.attention.choose(at, size, &verdict, eye.before.iter().map(|b| b.at(at)))
+            eye.attention.choose(at, size, &verdict, eye.hindsight.predicted(at))
         } else {
             eye.attention.choose(at, size, &verdict, eye.tracker.predicted(at))
         };
         let mut looked = self.spares.regions.pop().unwrap_or_default();
         looked.clear();
         looked.extend(look.all(size));
-        eye.in_work += 1;
+        eye.hindsight.begun(!looked.is_empty());
+        eye.in_work += usize::from(!looked.is_empty());
         let ticket = self.first + self.begun.len() as u64;
         let mut found = self.spares.lists.pop().unwrap_or_default();
         for (place, &region) in looked.iter().enumerate() {
@@ -475,30 +484,30 @@ impl<'a> Vision<'a> {
         }
         self.open += looked.len();
         let left = looked.len();
-        self.begun.push_back(Begun::Frame { frame, received, looked, found, left, error: None });
+        self.begun.push_back(Begun::Frame(Work { frame, received, moved, looked, found, left, error: None }));
     }
 
     /// Takes what was found in one region; `ticket` is of something in work, for that waits for all its answers.
     fn answer(&mut self, ticket: u64, place: usize, new: Vec<Detection>, result: Result<(), ModelError>) {
         self.open -= 1;
         let index = ticket.checked_sub(self.first).and_then(|i| usize::try_from(i).ok());
-        if let Some(Begun::Frame { found, left, error, .. }) = index.and_then(|i| self.begun.get_mut(i)) {
-            *left -= 1;
-            found[place] = new;
-            *error = error.take().or(result.err());
+        if let Some(Begun::Frame(work)) = index.and_then(|i| self.begun.get_mut(i)) {
+            work.left -= 1;
+            work.found[place] = new;
+            work.error = work.error.take().or(result.err());
         }
     }
 
     /// Tells report of everything that is done and has nothing undone before it.
     fn tell(&mut self, ways: &Ways) -> Result<(), GiveUp> {
-        while !matches!(self.begun.front(), None | Some(Begun::Frame { left: 1.., .. })) {
+        while !matches!(self.begun.front(), None | Some(Begun::Frame(Work { left: 1.., .. }))) {
             let Some(done) = self.begun.pop_front() else { return Ok(()) };
             self.first += 1;
             match done {
                 Begun::Note { camera, at, note } => {
                     let eye = &mut self.eyes[usize::from(camera.0)];
                     let tracks = if note.is_offline() {
-                        eye.before.clear();
+                        eye.hindsight.forget();
                         eye.faces = eye.faces.as_ref().map(|_| FacePace::new(eye.every_frame));
                         eye.tracker.finish()
                     } else {
@@ -506,35 +515,32 @@ impl<'a> Vision<'a> {
                     };
                     ways.to.send(Seen::Note { camera, at, note, tracks }).map_err(|_| GiveUp)?;
                 }
-                Begun::Frame { frame, received, mut looked, mut found, error, .. } => {
-                    let told = self.frame(frame, received, &looked, &mut found, error, ways);
-                    looked.clear();
-                    self.spares.regions.push(looked);
-                    self.spares.found.extend(found.drain(..).map(|mut list| {
-                        list.clear();
-                        list
-                    }));
-                    self.spares.lists.push(found);
-                    told?;
-                }
+                Begun::Frame(work) => self.frame(work, ways)?,
             }
         }
         Ok(())
     }
 
-    fn frame(
-        &mut self,
-        frame: Arc<Frame>,
-        received: MonoNs,
-        looked: &[Region],
-        found: &mut [Vec<Detection>],
-        error: Option<ModelError>,
-        ways: &Ways,
-    ) -> Result<(), GiveUp> {
+    /// Keeps the lists of a frame for the next.
+    fn keep(&mut self, mut looked: Vec<Region>, mut found: Vec<Vec<Detection>>) {
+        looked.clear();
+        self.spares.regions.push(looked);
+        self.spares.found.extend(found.drain(..).map(|mut list| {
+            list.clear();
+            list
+        }));
+        self.spares.lists.push(found);
+    }
+
+    fn frame(&mut self, work: Work, ways: &Ways) -> Result<(), GiveUp> {
+        let Work { frame, received, moved, looked, mut found, error, .. } = work;
         let (stamp, size) = (frame.stamp, frame.size());
         let ledger = &self.ledgers[usize::from(stamp.camera.0)];
         let eye = &mut self.eyes[usize::from(stamp.camera.0)];
-        eye.in_work -= 1;
+        if !looked.is_empty() {
+            eye.in_work -= 1;
+            eye.hindsight.remember(&eye.tracker);
+        }
         if let Some(error) = error {
             // One whose regions could not be looked at is not a frame without anything: the tracker is not told of it.
             Ledger::count(&ledger.failed);
@@ -548,32 +554,33 @@ impl<'a> Vision<'a> {
                 self.stop.store(true, Ordering::Release);
             }
             let _ = ways.frame_free.try_send(frame);
+            self.keep(looked, found);
             return Ok(());
         }
-        eye.tracker.remember(&mut eye.before);
         let mut pixels = Some(frame);
         if looked.is_empty() {
-            eye.tracker.still(stamp.at);
+            eye.tracker.unlooked(stamp.at, moved.boxes());
             Ledger::count(&ledger.still);
         } else {
             self.failures = 0;
             Ledger::count(&ledger.inferred);
-            merge(found, looked, size, self.nms_iou, &mut self.order, &mut self.merged, &mut self.detections);
+            merge(&mut found, &looked, size, self.nms_iou, &mut self.order, &mut self.merged, &mut self.detections);
             if let Some(wanted) = &eye.wanted {
                 self.detections.retain(|d| wanted.contains(&d.class));
             }
-            eye.tracker.update(stamp.at, size, &self.detections, looked);
+            eye.tracker.update(stamp.at, size, &self.detections, &looked);
         }
-        let looked = !looked.is_empty();
-        let tracks = eye.tracker.tracks();
-        let wanted = looked && eye.faces.as_mut().is_some_and(|pace| pace.due(stamp.at, self.person, tracks));
+        let is_looked = !looked.is_empty();
+        let faces = eye.faces.as_mut().filter(|_| is_looked);
+        let wanted = faces.is_some_and(|pace| pace.due(stamp.at, self.person, eye.tracker.tracks()));
         if let Some(frame) = pixels.take_if(|_| !wanted) {
             // A full channel means that there are frames enough.
             let _ = ways.frame_free.try_send(frame);
         }
         let mut sheet = ways.sheets.try_recv().unwrap_or_default();
         sheet.write(&eye.tracker);
-        ways.to.send(Seen::Frame { frame: pixels, looked, stamp, size, received, sheet }).map_err(|_| GiveUp)
+        self.keep(looked, found);
+        ways.to.send(Seen::Frame { frame: pixels, looked: is_looked, stamp, size, received, sheet }).map_err(|_| GiveUp)
     }
 }
 

@@ -577,24 +577,31 @@ impl Tracker {
 
     /// A frame in which nothing moved and nothing was looked at: no evidence for or against. Keeps what stands still.
     pub fn still(&mut self, at: MonoNs) {
+        self.unlooked(at, &[]);
+    }
+
+    /// A frame in which nothing was looked at and those parts moved. What nothing moves on stands still; of what something moves on nothing
+    /// new is known, so it is expected where it was going.
+    pub fn unlooked(&mut self, at: MonoNs, moved: &[Box2<FramePx>]) {
         self.begin(at);
         let (frame, s) = (self.frame, &self.settings);
         for t in &mut self.live {
             t.expected = t.filter.expect(at);
+            let moves_on = |b: Box2<FramePx>| moved.iter().any(|m| !m.intersection(b).is_empty());
             match t.track.state {
                 // What went out over the edge is not kept by a quiet picture: that is what its leaving looks like.
                 State::Lost if t.leaves_frame(frame) => t.missed(at, t.limit_ms(frame, s)),
-                State::Confirmed => {
+                State::Confirmed if !moves_on(t.track.bbox) && !moves_on(t.expected.bbox) => {
                     t.track.moving = t.path.moving(Place::of(at, t.track.bbox), t.track.moving, s);
                     t.filter.rest(at);
                 }
-                State::Lost | State::Tentative => {}
+                State::Confirmed | State::Lost | State::Tentative => {}
             }
         }
         self.end(at);
     }
 
-    /// What the last call of [`Tracker::update`] or [`Tracker::still`] changed: first who left, then who appeared, each
+    /// What the last call of [`Tracker::update`] or [`Tracker::unlooked`] changed: first who left, then who appeared, each
     /// in the order of ids.
     pub fn changes(&self) -> &[Change] {
         &self.changes

@@ -402,6 +402,26 @@ fn a_quiet_picture_stops_what_moved() {
 }
 
 #[test]
+fn who_moves_on_unlooked_is_expected_where_they_were_going() {
+    // Once a frame that was not looked at took everybody's speed away, whatever moved in it.
+    let mut t = Tracker::new(Settings::default());
+    let at = |i: u64| person(200.0 + i as f32 * 8.0, 400.0);
+    for i in 0..20 {
+        if i % 2 == 0 {
+            t.update(ms(i * 66), HD, &[det(PERSON, 0.9, at(i))], &whole());
+        } else {
+            t.unlooked(ms(i * 66), &[at(i)]);
+        }
+    }
+    let expected = t.predicted(ms(20 * 66)).next().expect("a track");
+    assert!(expected.bbox.iou(at(20)) > 0.95 && expected.speed > 100.0, "{expected:?}");
+    // What moves elsewhere says nothing of it.
+    t.unlooked(ms(20 * 66), &[person(900.0, 400.0)]);
+    let expected = t.predicted(ms(21 * 66)).next().expect("a track");
+    assert!(expected.bbox.iou(at(18)) > 0.9 && expected.speed == 0.0, "{expected:?}");
+}
+
+#[test]
 fn a_clock_that_steps_back_keeps_durations() {
     let mut t = Tracker::new(Settings::default());
     let seen = [det(PERSON, 0.9, person(200.0, 400.0))];
