@@ -19,7 +19,8 @@
 //! else.
 //!
 //! One crop serves several of these when none of them becomes too small in it. When there are more crops than
-//! [`Settings::max_regions`], those that were passed over longest come first, so that each has its turn.
+//! [`Settings::max_regions`], or [`Settings::soon_regions`] where the next frame is near, those that were passed over longest come first, so
+//! that each has its turn.
 
 use crate::frame::MonoNs;
 use crate::geom::{Box2, FramePx, Region, Size};
@@ -53,6 +54,11 @@ pub struct Settings {
     pub lost_every_ms: u64,
     /// At most this many crops in a frame, at least 1. Default 4.
     pub max_regions: usize,
+    /// The same, and the look at the whole frame counts, in a frame that came no later than [`Settings::soon_ms`] after the one before: what is
+    /// left then need not wait long, and what is told of a frame waits for all that is looked at in it. Default 2.
+    pub soon_regions: usize,
+    /// See [`Settings::soon_regions`]. Default 100 ms; 0 for never.
+    pub soon_ms: u64,
     /// Least side of a crop, pixels: the side of the model's input. Default 300.
     pub min_crop: u32,
     /// Side of a crop as a multiple of the object's long side, at least 1. Default 1.6.
@@ -77,6 +83,8 @@ impl Default for Settings {
             vain_looks: 3,
             lost_every_ms: 150,
             max_regions: 4,
+            soon_regions: 2,
+            soon_ms: 100,
             min_crop: 300,
             context: 1.6,
             min_share: 0.3,
@@ -268,6 +276,7 @@ impl Attention {
     ) -> Look<'_> {
         self.regions.clear();
         self.wishes.clear();
+        let soon = at > self.now && at.ms_since(self.now) <= self.settings.soon_ms;
         self.begin(at, frame);
         if frame.pixels() == 0 {
             return Look { whole: false, regions: &self.regions };
@@ -281,7 +290,9 @@ impl Attention {
         let motion_wished = self.wishes.iter().any(|w| w.motion);
         self.merge();
         self.wishes.sort_by_key(Wish::urgency);
-        self.wishes.truncate(self.settings.max_regions.max(1));
+        let Settings { max_regions, soon_regions, .. } = self.settings;
+        let most = if soon { max_regions.min(soon_regions.saturating_sub(usize::from(whole))) } else { max_regions };
+        self.wishes.truncate(most.max(1));
         let motion_served = self.wishes.iter().any(|w| w.motion);
         self.motion_waited = if motion_wished && !motion_served { self.motion_waited.saturating_add(1) } else { 0 };
         for w in &self.wishes {

@@ -285,6 +285,25 @@ fn everyone_has_a_turn() {
 }
 
 #[test]
+fn of_frames_that_come_often_each_is_looked_at_in_two_places() {
+    let four = [(100.0, 100.0), (1180.0, 100.0), (100.0, 620.0), (1180.0, 620.0)];
+    let boxes = four.map(|(x, y)| person(x, y));
+    let tracks: Vec<_> = (1_u32..).zip(boxes).map(|(id, b)| track(id, b, State::Confirmed, true)).collect();
+    for (every, looks) in [(66, [2, 2]), (200, [4, 4])] {
+        let mut a = started();
+        let mut seen = Vec::new();
+        for (i, looks) in looks.into_iter().enumerate() {
+            let look = a.choose(ms(every * (i as u64 + 1)), HD, &moving(&boxes), tracks.iter().copied());
+            assert_eq!((look.whole, look.regions.len()), (false, looks), "every {every} ms");
+            seen.extend_from_slice(look.regions);
+        }
+        for b in boxes {
+            assert!(seen.iter().any(|r| b.covered_by(r.bounds()) > 0.999), "{b:?}, every {every} ms");
+        }
+    }
+}
+
+#[test]
 fn much_motion_is_a_look_at_the_whole() {
     let mut a = started();
     let most = [Box2::from_xyxy(100.0, 0.0, 1200.0, 700.0)];
@@ -344,9 +363,10 @@ proptest! {
             1..12,
         ),
         max_regions in 0_usize..6,
+        soon_regions in 0_usize..6,
         min_crop in 0_u32..1000,
     ) {
-        let mut a = Attention::new(Settings { max_regions, min_crop, ..Settings::default() });
+        let mut a = Attention::new(Settings { max_regions, soon_regions, min_crop, ..Settings::default() });
         let mut now = 1_000_000_i64;
         for (size, boxes, tracks, dt) in &frames {
             now += dt;
@@ -354,6 +374,10 @@ proptest! {
             let verdict = Verdict { kind, boxes, share: 0.1 };
             let look = a.choose(MonoNs(0).plus_ms(now.unsigned_abs()), *size, &verdict, tracks.iter().copied());
             prop_assert!(look.regions.len() <= max_regions.max(1));
+            if (1..=100).contains(dt) {
+                let least = 1 + usize::from(look.whole);
+                prop_assert!(look.regions.len() + usize::from(look.whole) <= soon_regions.min(max_regions).max(least));
+            }
             prop_assert!(!look.whole || size.pixels() > 0);
             for r in look.regions {
                 prop_assert!(r.size.width > 0 && r.size.height > 0);
