@@ -233,6 +233,9 @@ const HOPELESS_AFTER: u32 = 30;
 /// frames there are only tracks to tell.
 const SEEN: usize = 8;
 
+/// The same where faces are looked for in every frame.
+const SEEN_WITH_PIXELS: usize = 2;
+
 /// How long stages wait before they look around.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -271,12 +274,12 @@ pub fn run<W: Write + Send>(
     let (raw_free, raw_taken): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<Vec<u8>>(3)).unzip();
     let lookers = objects.len();
     let nms_iou = objects.first().map_or(0.5, |d| d.card().nms_iou);
-    // All that can be on their way at once, so that none is ever thrown away and made anew: of each camera three in work; two held and
+    // All that can be on their way at once, so that none is ever thrown away and made anew: of each camera two in work; two held and
     // one waiting before them and two behind, and those that scout, vision and report have in their hands.
-    let (frame_free, frame_taken) = bounded::<Arc<Frame>>((3 * count + 7).max(lookers + 5));
+    let (frame_free, frame_taken) = bounded::<Arc<Frame>>((2 * count + 7).max(lookers + 5));
     let (sheet_free, sheet_taken) = bounded::<Sheet>(SEEN + 2);
     let (scouted_to, scouted) = bounded::<Scouted>(1);
-    let (seen_to, seen) = bounded::<Seen>(SEEN);
+    let (seen_to, seen) = bounded::<Seen>(if every_frame { SEEN_WITH_PIXELS } else { SEEN });
     let (message_to, messages) = bounded::<Message>(64);
     let turns = Turns::new(lookers);
     let ledgers = Arc::clone(&door.ledgers);

@@ -296,8 +296,11 @@ impl Eye {
 
 /// A frame that was begun.
 struct Work {
-    frame: Arc<Frame>,
+    stamp: Stamp,
+    size: Size,
     received: MonoNs,
+    /// None where nothing is looked at.
+    frame: Option<Arc<Frame>>,
     moved: Moved,
     looked: Vec<Region>,
     /// What was found in each region.
@@ -438,7 +441,7 @@ impl<'a> Vision<'a> {
             self.tell(ways)?;
             let ready = self.held.front().is_some_and(|next| self.may_begin(next));
             let Some(next) = ready.then(|| self.held.pop_front()).flatten() else { return Ok(()) };
-            self.begin(next);
+            self.begin(next, ways);
         }
     }
 
@@ -452,7 +455,7 @@ impl<'a> Vision<'a> {
     }
 
     /// Chooses where to look and hands it out.
-    fn begin(&mut self, next: Scouted) {
+    fn begin(&mut self, next: Scouted, ways: &Ways) {
         let (frame, received, moved) = match next {
             Scouted::Note { camera, at, note } => {
                 self.begun.push_back(Begun::Note { camera, at, note });
@@ -460,8 +463,8 @@ impl<'a> Vision<'a> {
             }
             Scouted::Frame { frame, received, moved } => (frame, received, moved),
         };
-        let Stamp { camera, at, .. } = frame.stamp;
-        let size = frame.size();
+        let (stamp, size) = (frame.stamp, frame.size());
+        let Stamp { camera, at, .. } = stamp;
         let eye = &mut self.eyes[usize::from(camera.0)];
         let verdict = Verdict { kind: moved.kind, boxes: moved.boxes(), share: moved.share };
         let lags = eye.lossless && eye.in_work == 0 && eye.hindsight.lags();
@@ -484,7 +487,24 @@ impl<'a> Vision<'a> {
         }
         self.open += looked.len();
         let left = looked.len();
-        self.begun.push_back(Begun::Frame(Work { frame, received, moved, looked, found, left, error: None }));
+        let frame = if looked.is_empty() {
+            // A full channel means that there are frames enough.
+            let _ = ways.frame_free.try_send(frame);
+            None
+        } else {
+            Some(frame)
+        };
+        self.begun.push_back(Begun::Frame(Work {
+            stamp,
+            size,
+            received,
+            frame,
+            moved,
+            looked,
+            found,
+            left,
+            error: None,
+        }));
     }
 
     /// Takes what was found in one region; `ticket` is of something in work, for that waits for all its answers.
@@ -533,8 +553,7 @@ impl<'a> Vision<'a> {
     }
 
     fn frame(&mut self, work: Work, ways: &Ways) -> Result<(), GiveUp> {
-        let Work { frame, received, moved, looked, mut found, error, .. } = work;
-        let (stamp, size) = (frame.stamp, frame.size());
+        let Work { stamp, size, received, mut frame, moved, looked, mut found, error, .. } = work;
         let ledger = &self.ledgers[usize::from(stamp.camera.0)];
         let eye = &mut self.eyes[usize::from(stamp.camera.0)];
         if !looked.is_empty() {
@@ -553,11 +572,10 @@ impl<'a> Vision<'a> {
                 self.failed.store(true, Ordering::Release);
                 self.stop.store(true, Ordering::Release);
             }
-            let _ = ways.frame_free.try_send(frame);
+            let _ = frame.map(|frame| ways.frame_free.try_send(frame));
             self.keep(looked, found);
             return Ok(());
         }
-        let mut pixels = Some(frame);
         if looked.is_empty() {
             eye.tracker.unlooked(stamp.at, moved.boxes());
             Ledger::count(&ledger.still);
@@ -573,14 +591,13 @@ impl<'a> Vision<'a> {
         let is_looked = !looked.is_empty();
         let faces = eye.faces.as_mut().filter(|_| is_looked);
         let wanted = faces.is_some_and(|pace| pace.due(stamp.at, self.person, eye.tracker.tracks()));
-        if let Some(frame) = pixels.take_if(|_| !wanted) {
-            // A full channel means that there are frames enough.
+        if let Some(frame) = frame.take_if(|_| !wanted) {
             let _ = ways.frame_free.try_send(frame);
         }
         let mut sheet = ways.sheets.try_recv().unwrap_or_default();
         sheet.write(&eye.tracker);
         self.keep(looked, found);
-        ways.to.send(Seen::Frame { frame: pixels, looked: is_looked, stamp, size, received, sheet }).map_err(|_| GiveUp)
+        ways.to.send(Seen::Frame { frame, looked: is_looked, stamp, size, received, sheet }).map_err(|_| GiveUp)
     }
 }
 
