@@ -234,7 +234,7 @@ const HOPELESS_AFTER: u32 = 30;
 const SEEN: usize = 8;
 
 /// The same where faces are looked for in every frame.
-const SEEN_WITH_PIXELS: usize = 2;
+const SEEN_WITH_PIXELS: usize = 4;
 
 /// How long stages wait before they look around.
 const PATIENCE: Duration = Duration::from_millis(200);
