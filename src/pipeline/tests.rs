@@ -308,3 +308,16 @@ fn report_has_the_next_turn() {
     });
     assert_eq!(order.into_inner().expect("nobody panicked"), ["report", "first", "second"]);
 }
+
+#[test]
+fn a_look_is_unknown_to_the_next_frame_and_to_one_more_after_a_frame_without() {
+    let mut hindsight = Hindsight::default();
+    let lags = [true, false, false, false, true, true, false, true, false, false].map(|looked| {
+        let lags = hindsight.lags();
+        hindsight.begun(looked);
+        lags
+    });
+    assert_eq!(lags, [false, true, true, false, false, true, true, true, true, true]);
+    hindsight.begun(false);
+    assert!(!hindsight.lags(), "two frames old");
+}
