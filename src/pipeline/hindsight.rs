@@ -7,7 +7,7 @@ use crate::track::{Belief, Predicted, Tracker};
 const LAG: usize = 2;
 
 /// One look stays out of sight while the next frames are begun, so that two frames can be looked at beside each other. A frame in which
-/// nothing is looked at has no answer, so it keeps nobody waiting; but nothing is decided without a look that is older than [`LAG`] frames.
+/// nothing is looked at has no answer, so it keeps nobody waiting; but nothing is decided without a look that is older than two frames.
 ///
 /// Where to look in a file's frame depends on this and on the frames alone, not on what happens to be done: a replay says the same
 /// whatever the number of threads.
