@@ -181,7 +181,8 @@ impl Run {
                 let mut peak = 0u64;
                 while !done.load(Ordering::Relaxed) {
                     peak = peak.max(family(pid).iter().map(|p| field(*p, "status", "VmHWM:")).sum());
-                    std::thread::sleep(Duration::from_millis(20));
+                    // Seldom: asking is work on the same processors, and the kernel keeps the greatest.
+                    std::thread::sleep(Duration::from_millis(100));
                 }
                 peak
             });
