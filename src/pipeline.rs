@@ -24,9 +24,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::cadence::{Cadence, Glance};
 use crate::decode::{self, DecodeError, Decoder, Limits};
-use crate::detection::{ClassId, Detection, Score};
+use crate::detection::{ClassId, Detection, Landmarks, Score};
 use crate::emit::{self, Door, Ended, Message};
 use crate::event::{Body, ByeReason, CameraReason, Event, FaultReason, LeftReason, Part, RevokedReason, TrackNo};
+use crate::face::embed::{Embedder, Embedding};
 use crate::face::gallery::Gallery;
 use crate::face::identity::{Bound, Cases, Holder, Identity, Told, bind};
 use crate::face::vote::{self, Verdict as Vote};
@@ -44,11 +45,13 @@ use crate::source::{self, CameraState, Change, FrameSource, Pulled};
 use crate::track::{self, State, Track, Tracker};
 use crate::watch::{self, Latencies, Pulse};
 
+mod errand;
 mod hindsight;
 mod vision;
 
+use errand::{Ask, Errand};
 pub use hindsight::Hindsight;
-use vision::{Eye, Table, Turns, Vision, Ways};
+use vision::{Eye, Seat, Table, Vision, Ways};
 
 /// One camera, opened.
 pub struct Camera {
@@ -76,8 +79,8 @@ pub struct Parts {
     pub object_score: f32,
     /// Finds faces, where a camera wants them.
     pub faces: Option<Detector>,
-    /// Whose faces they are, where a gallery is configured.
-    pub identity: Option<Identity>,
+    /// Whose faces they are, where a gallery is configured, and what tells.
+    pub identity: Option<(Identity, Embedder)>,
     /// Asked now and then for a gallery that was changed meanwhile.
     pub news: Option<AskForNews>,
     /// How much may be done.
@@ -281,7 +284,6 @@ pub fn run<W: Write + Send>(
     let (scouted_to, scouted) = bounded::<Scouted>(1);
     let (seen_to, seen) = bounded::<Seen>(if every_frame { SEEN_WITH_PIXELS } else { SEEN });
     let (message_to, messages) = bounded::<Message>(64);
-    let turns = Turns::new(lookers);
     let ledgers = Arc::clone(&door.ledgers);
     let source_failed = AtomicBool::new(false);
     let model_failed = AtomicBool::new(false);
@@ -307,8 +309,9 @@ pub fn run<W: Write + Send>(
         Ways { to: seen_to, frame_free: frame_free.clone(), sheets: sheet_taken },
     );
     let table = Table::new(vision);
+    let (identity, embedder) = identity.unzip();
     let report = Report {
-        faces: faces.map(|detector| Faces { detector, turns: &turns }),
+        errand: faces.map(|detector| Box::new(Errand::new(detector, embedder))),
         person: person_class,
         views: {
             let votes = identity.as_ref().map(|i| i.settings).unwrap_or_default();
@@ -348,13 +351,13 @@ pub fn run<W: Write + Send>(
         // Below the reporting threshold a detection may still continue a track.
         let floor = object_score.min(crate::track::Settings::default().low_score);
         for ((index, detector), pulse) in objects.into_iter().enumerate().zip(looking) {
-            let (table, turns) = (&table, &turns);
-            let work = move || table.look(detector, floor, turns, pulse);
+            let table = &table;
+            let work = move || table.look(detector, floor, pulse);
             threads.push(start(scope, format!("looker-{index}"), pulse, work));
         }
         let table = &table;
         threads.push(start(scope, "vision".into(), second, move || table.bring(&scouted, second)));
-        let work = move || report.run(&seen, &message_to, &frame_free, &sheet_free, third);
+        let work = move || report.run(&seen, &table.seat(third), &message_to, &frame_free, &sheet_free, third);
         threads.push(start(scope, "report".into(), third, work));
         let reader_gone = || {
             let now = watch::now();
@@ -718,12 +721,6 @@ const SMALL_PERSON: f32 = 0.45;
 /// Most extra looks at small persons' heads in one frame.
 const HEADS_PER_LOOK: usize = 2;
 
-/// The detector of faces.
-struct Faces<'a> {
-    detector: Detector,
-    turns: &'a Turns,
-}
-
 /// What report remembers of one camera.
 struct View {
     wants_faces: bool,
@@ -770,7 +767,8 @@ const NEWS_EVERY_MS: u64 = 1000;
 
 /// Looks for faces, binds them to persons, tells visits and names.
 struct Report<'a> {
-    faces: Option<Faces<'a>>,
+    /// Where faces are looked for.
+    errand: Option<Box<Errand>>,
     identity: Option<Identity>,
     news: Option<AskForNews>,
     /// When `news` was asked last.
@@ -806,6 +804,7 @@ impl Report<'_> {
     fn run(
         mut self,
         from: &Receiver<Seen>,
+        seat: &Seat<'_, '_>,
         to: &Sender<Message>,
         frame_free: &Sender<Arc<Frame>>,
         sheet_free: &Sender<Sheet>,
@@ -815,12 +814,13 @@ impl Report<'_> {
             self.newest = watch::now();
         }
         // An end that cannot be told needs no telling.
-        let _ = self.all(from, to, frame_free, sheet_free, pulse);
+        let _ = self.all(from, seat, to, frame_free, sheet_free, pulse);
     }
 
     fn all(
         &mut self,
         from: &Receiver<Seen>,
+        seat: &Seat<'_, '_>,
         to: &Sender<Message>,
         frame_free: &Sender<Arc<Frame>>,
         sheet_free: &Sender<Sheet>,
@@ -849,6 +849,9 @@ impl Report<'_> {
                 (Some(Seen::Note { at, .. }), false) => *at,
                 (None, false) => self.newest,
             };
+            if message.is_some() {
+                seat.took();
+            }
             self.newest = self.newest.max(now);
             while self.newest >= stats_at {
                 let latencies = self.next_latencies();
@@ -864,8 +867,8 @@ impl Report<'_> {
                         Body::Fault { part: Part::Objects, reason: FaultReason::InferenceFailed, restarted: false };
                     say(to, stamp.camera, stamp.at, received, body)?;
                 }
-                Some(Seen::Frame { frame, looked, stamp, size, received, sheet }) => {
-                    self.frame(to, frame.as_deref(), looked, stamp, size, received, &sheet, &mut detections)?;
+                Some(Seen::Frame { frame, looked, stamp, size, received, mut sheet }) => {
+                    self.frame(to, seat, frame.as_ref(), looked, stamp, size, received, &mut sheet, &mut detections)?;
                     // Full channels mean that there are enough.
                     let _ = sheet_free.try_send(sheet);
                     if let Some(frame) = frame {
@@ -974,12 +977,13 @@ impl Report<'_> {
     fn frame(
         &mut self,
         to: &Sender<Message>,
-        frame: Option<&Frame>,
+        seat: &Seat<'_, '_>,
+        frame: Option<&Arc<Frame>>,
         looked: bool,
         stamp: Stamp,
         size: Size,
         received: MonoNs,
-        Sheet { tracks, changes }: &Sheet,
+        Sheet { tracks, changes }: &mut Sheet,
         detections: &mut Vec<Detection>,
     ) -> Result<(), DoorClosed> {
         let view = &mut self.views[usize::from(stamp.camera.0)];
@@ -993,13 +997,15 @@ impl Report<'_> {
         view.visits.frame(stamp.at, size, tracks, changes, &mut self.numbers, &mut tell);
         let Buffers { bound, live, said } = &mut self.buffers;
         bound.faces.clear();
-        if let (Some(faces), true) = (&mut self.faces, view.wants_faces) {
+        if self.errand.is_some() && view.wants_faces {
             match frame {
                 Some(frame) => {
-                    let turn = faces.turns.take_first();
-                    let result = view.looked.look(&mut faces.detector, frame, tracks, detections);
-                    drop(turn);
-                    if let Err(e) = result {
+                    let found = seat.ask(&mut self.errand, Ask::Faces, frame, |errand| {
+                        std::mem::swap(&mut errand.looked, &mut view.looked);
+                        std::mem::swap(&mut errand.tracks, tracks);
+                        std::mem::swap(&mut errand.found, detections);
+                    });
+                    if let Err(e) = found.ok_or(DoorClosed)? {
                         for_people(&e.to_string());
                         tell(Body::Fault { part: Part::Faces, reason: FaultReason::InferenceFailed, restarted: false });
                         detections.clear();
@@ -1036,13 +1042,22 @@ impl Report<'_> {
                 };
                 said.clear();
                 let mut cases = std::mem::replace(&mut view.cases, Cases::new(identity.settings));
-                let turn = faces.turns.take_first();
                 let numbered = |holder| view.number(holder).is_some();
-                let looked = identity.look(&mut cases, frame, now_ms, &bound.faces, alive, numbered, |holder, what| {
-                    said.push((holder, what))
-                });
-                drop(turn);
+                let mut lookers_gone = false;
+                let embed = |landmarks: &mut Vec<Landmarks>, embeddings: &mut Vec<Option<Embedding>>| {
+                    let embedded = seat.ask(&mut self.errand, Ask::Embeddings, frame, |errand| {
+                        std::mem::swap(&mut errand.landmarks, landmarks);
+                        std::mem::swap(&mut errand.embeddings, embeddings);
+                    });
+                    lookers_gone = embedded.is_none();
+                    embedded.unwrap_or(Ok(()))
+                };
+                let say = |holder, what| said.push((holder, what));
+                let looked = identity.look(&mut cases, frame, now_ms, &bound.faces, embed, alive, numbered, say);
                 view.cases = cases;
+                if lookers_gone {
+                    return Err(DoorClosed);
+                }
                 if let Err(e) = looked {
                     eprintln!("porchlight: {e}");
                     tell(Body::Fault { part: Part::Identity, reason: FaultReason::InferenceFailed, restarted: false });

@@ -215,7 +215,7 @@ struct Ready {
     objects: Vec<Detector>,
     object_score: f32,
     faces: Option<Detector>,
-    identity: Option<Identity>,
+    identity: Option<(Identity, Embedder)>,
     persons: Vec<String>,
     models: Vec<HelloModel>,
     labels: Labels,
@@ -279,7 +279,7 @@ pub(super) fn eye(args: &RunArgs, desk: &Desk) -> Result<Exit, Failure> {
     };
     // A replay says the same bytes every time: with the gallery that it began with.
     let followed = identity.as_ref().filter(|_| !all_replay || config.run.pace == Pace::Realtime);
-    let news = followed.and_then(|identity| news(&config, desk, identity.embedder()));
+    let news = followed.and_then(|(identity, _)| news(&config, desk, identity.embedder()));
     let parts = Parts {
         cameras,
         objects,
@@ -438,7 +438,7 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
             let gate = Gate::with_eyes(config.faces.min_eye_px);
             let votes = vote::Settings { threshold: config.faces.match_threshold, ..vote::Settings::default() };
             let persons = gallery.persons().iter().map(|p| p.name.clone()).collect();
-            (Some(Identity::new(embedder, &gallery, gate, votes, crate::watch::utc_ms())), persons)
+            (Some((Identity::new(&gallery, gate, votes, crate::watch::utc_ms()), embedder)), persons)
         }
     };
     crate::seal::give_memory_back();

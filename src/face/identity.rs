@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::embed::{Embedder, Embedding};
+use super::embed::Embedding;
 use super::gallery::{Gallery, Index, Template};
 use super::quality::{Gate, measure};
 use super::vote::{PersonId, Settings, Verdict, Vote};
@@ -167,9 +167,8 @@ struct Candidate {
     rank: f32,
 }
 
-/// The gallery in use, and what turns faces into its vectors.
+/// The gallery in use.
 pub struct Identity {
-    embedder: Embedder,
     index: Index,
     expires: Vec<Option<i64>>,
     /// Whose vectors they are.
@@ -193,10 +192,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The gallery must be the embedder's.
-    pub fn new(embedder: Embedder, gallery: &Gallery, gate: Gate, settings: Settings, began_ms: i64) -> Self {
+    /// Of the persons of `gallery`.
+    pub fn new(gallery: &Gallery, gate: Gate, settings: Settings, began_ms: i64) -> Self {
         Self {
-            embedder,
             index: Index::new(gallery),
             expires: gallery.persons().iter().map(|p| p.expires_ms).collect(),
             maker: gallery.embedder,
@@ -252,8 +250,9 @@ impl Identity {
         Moved { old, fresh }
     }
 
-    /// One look: `faces` with their holders, of tracks that are alive: `alive` tells which. `say` receives what became known
-    /// of tracks that were told (`told`); of the others it waits.
+    /// One look: `faces` with their holders, of tracks that are alive: `alive` tells which. `embed` turns those that are worth it into the
+    /// gallery's vectors, as [`Embedder::embed`](super::embed::Embedder::embed) does; it may exchange the lists. `say` receives what became
+    /// known of tracks that were told (`told`); of the others it waits.
     ///
     /// # Errors
     /// When inference fails; what was known stays.
@@ -264,6 +263,7 @@ impl Identity {
         frame: &Frame,
         now_ms: i64,
         faces: &[(Holder, Detection)],
+        embed: impl FnOnce(&mut Vec<Landmarks>, &mut Vec<Option<Embedding>>) -> Result<(), ModelError>,
         alive: impl Fn(Holder) -> bool,
         told: impl Fn(Holder) -> bool,
         mut say: impl FnMut(Holder, Told),
@@ -300,7 +300,7 @@ impl Identity {
         } else {
             landmarks.clear();
             landmarks.extend(candidates.iter().map(|c| c.landmarks));
-            self.embedder.embed(frame, landmarks, embeddings)
+            embed(landmarks, embeddings)
         };
         if outcome.is_ok() {
             for (candidate, embedding) in candidates.iter().zip(embeddings.drain(..)) {

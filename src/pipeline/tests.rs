@@ -6,6 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::PixelFormat;
+use crate::labels::Labels;
+use crate::model::ModelError;
+use crate::model::card::{self, Card};
+use crate::model::infer::{Infer, OutputView, TensorInfo};
 use crate::source::{Skip, SourceError, SourceInfo};
 
 /// What a scripted live source gives.
@@ -253,60 +257,175 @@ fn faces_are_looked_for_once_a_second_where_only_other_things_are_known() {
     assert_eq!(looks(&[track(cat, State::Confirmed)], true), 100);
 }
 
-/// Faces waited for all regions of two frames when lookers had their turn again before a thread that waited was awake.
-#[test]
-fn who_waits_for_a_turn_has_it_before_who_gives_it_back() {
-    for count in [1, 2] {
-        let turns = Turns::new(count);
-        let had = AtomicBool::new(false);
-        let mut mine: Vec<_> = (0..count).map(|_| turns.take()).collect();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let _turn = turns.take();
-                had.store(true, Ordering::Release);
-            });
-            while turns.waiting() == 0 {
-                std::thread::yield_now();
-            }
-            mine.pop();
-            let _again = turns.take();
-            assert!(had.load(Ordering::Acquire), "{count}");
-        });
+/// A model that sees nothing, and does something beside.
+struct Blind {
+    inputs: [TensorInfo; 1],
+    outputs: [TensorInfo; 2],
+    answers: [Vec<f32>; 2],
+    deed: Box<dyn FnMut() + Send>,
+}
+
+impl Infer for Blind {
+    fn inputs(&self) -> &[TensorInfo] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorInfo] {
+        &self.outputs
+    }
+
+    fn run(
+        &mut self,
+        _shape: [usize; 4],
+        _data: &[f32],
+        read: &mut dyn FnMut(&[OutputView<'_>]) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        (self.deed)();
+        let view = |i: usize| OutputView { name: &self.outputs[i].name, dims: &[], data: &self.answers[i] };
+        read(&[view(0), view(1)])
     }
 }
 
-/// Without the rule it would have it now and then.
-#[test]
-fn report_has_the_next_turn_whoever_waits() {
-    (0..20).for_each(|_| report_has_the_next_turn());
+/// The default object model's card with nobody behind it.
+fn blind(deed: impl FnMut() + Send + 'static) -> Detector {
+    let card = Card::load(&card::find("ssdlite-mobilenet-v2").expect("committed")).expect("a good card");
+    let (anchors, columns) = (1917, card.labels.len());
+    let info = |name: &str, dims: Vec<i64>| TensorInfo { name: name.into(), kind: String::new(), dims, is_f32: true };
+    let infer = Blind {
+        inputs: [info(&card.input.tensor, vec![1, 3, 300, 300])],
+        outputs: [
+            info(&card.tensors[0], vec![1, anchors as i64, 4]),
+            info(&card.tensors[1], vec![1, anchors as i64, columns as i64]),
+        ],
+        answers: [vec![0.0; anchors * 4], vec![0.0; anchors * columns]],
+        deed: Box::new(deed),
+    };
+    Detector::new(card, Box::new(infer), &mut Labels::default()).expect("fits")
 }
 
-fn report_has_the_next_turn() {
-    let turns = Turns::new(1);
-    let order = std::sync::Mutex::new(Vec::new());
-    let mine = turns.take();
+/// A frame in which everything moves.
+fn lively(seq: u64) -> Scouted {
+    let mut frame = Frame::new();
+    let mut decoder = Decoder::new(Limits::default());
+    let stamp = Stamp { seq, driver_seq: seq, at: MonoNs(seq * 100_000_000), ..Stamp::default() };
+    let (size, range) = (Some(Size::new(64, 48)), crate::frame::Range::Full);
+    let mut raw = RawFrame { stamp, format: PixelFormat::Grey, size, stride: 64, range, data: vec![9; 64 * 48] };
+    decoder.decode(&mut raw, &mut frame).expect("a good frame");
+    let moved = Moved::new(&Verdict { kind: Kind::Moving, boxes: &[], share: 1.0 });
+    Scouted::Frame { frame: Arc::new(frame), received: MonoNs(0), moved }
+}
+
+/// A table at which the whole of each of `frames` frames is looked at by one looker that does `deed`, whose report may be told of `room`
+/// frames before it takes one; `report` sits there.
+fn at_table(
+    frames: u64,
+    room: usize,
+    deed: impl FnMut() + Send + 'static,
+    report: impl FnOnce(&Table<'_>, &mut dyn FnMut(Box<Errand>) -> Option<Box<Errand>>, &Receiver<Seen>),
+) {
+    let failed = AtomicBool::new(false);
+    let (to, seen) = bounded(room);
+    let (frame_free, _) = bounded(1);
+    let (_, sheets) = bounded(1);
+    let wants = Wants { classes: None, faces: false, single: false, places: Default::default() };
+    let vision = Vision::new(
+        vec![Eye::new(&wants, 0.5, true, true)],
+        None,
+        1,
+        0.5,
+        Arc::new([Ledger::default()]),
+        &failed,
+        Arc::default(),
+        Ways { to, frame_free, sheets },
+    );
+    let table = Table::new(vision);
+    let (scouted_to, scouted) = bounded(frames as usize);
+    (0..frames).for_each(|seq| scouted_to.send(lively(seq)).expect("room"));
+    drop(scouted_to);
+    let Scouted::Frame { frame, .. } = lively(0) else { unreachable!("it is a frame") };
     std::thread::scope(|scope| {
-        let wait_for = |count| {
-            while turns.waiting() < count {
+        let (table, pulse) = (&table, &Pulse::default());
+        let seat = table.seat(pulse);
+        scope.spawn(|| {
+            // A death on purpose is no news.
+            let look = std::panic::AssertUnwindSafe(|| table.look(blind(deed), 0.5, &Pulse::default()));
+            let _ = std::panic::catch_unwind(look);
+        });
+        scope.spawn(move || table.bring(&scouted, &Pulse::default()));
+        let mut send = |errand: Box<Errand>| {
+            let mut kept = Some(errand);
+            seat.ask(&mut kept, Ask::Faces, &frame, |_| ()).map(|done| {
+                done.expect("inferred");
+                kept.expect("it came back")
+            })
+        };
+        report(table, &mut send, &seen);
+    });
+}
+
+type Log = Arc<std::sync::Mutex<Vec<&'static str>>>;
+
+fn note(log: &Log, what: &'static str) -> impl FnMut() + Send + 'static {
+    let log = Arc::clone(log);
+    move || log.lock().expect("nobody panicked").push(what)
+}
+
+#[test]
+fn reports_errand_is_next_and_lookers_stay_for_it_when_there_are_no_more_frames() {
+    let log = Log::default();
+    let (go, gate) = bounded::<()>(0);
+    let (mut region, errand) = (note(&log, "region"), Box::new(Errand::new(blind(note(&log, "errand")), None)));
+    let looked = move || {
+        region();
+        gate.recv().expect("let go");
+    };
+    at_table(3, 8, looked, |table, send, seen| {
+        let is_asked = || table.is_asked();
+        std::thread::scope(|scope| {
+            let go = &go;
+            scope.spawn(move || {
+                while !is_asked() {
+                    std::thread::yield_now();
+                }
+                (0..3).for_each(|_| go.send(()).expect("somebody waits"));
+            });
+            while log.lock().expect("nobody panicked").is_empty() {
                 std::thread::yield_now();
             }
-        };
-        for looker in ["first", "second"] {
-            let (turns, order) = (&turns, &order);
-            scope.spawn(move || {
-                let _turn = turns.take();
-                order.lock().expect("nobody panicked").push(looker);
-            });
-            wait_for(if looker == "first" { 1 } else { 2 });
-        }
-        scope.spawn(|| {
-            let _turn = turns.take_first();
-            order.lock().expect("nobody panicked").push("report");
+            let errand = send(errand).expect("a looker");
+            // All that there is to look at has been told when the way ends.
+            assert_eq!(seen.iter().count(), 3);
+            send(errand).expect("a looker, though it is over");
         });
-        wait_for(3);
-        drop(mine);
     });
-    assert_eq!(order.into_inner().expect("nobody panicked"), ["report", "first", "second"]);
+    assert_eq!(*log.lock().expect("nobody panicked"), ["region", "errand", "region", "region", "errand"]);
+}
+
+/// A looker that tells what it has seen waited for report, and report for a looker.
+#[test]
+fn a_full_queue_keeps_no_looker_from_reports_errand() {
+    let log = Log::default();
+    let errand = Box::new(Errand::new(blind(note(&log, "errand")), None));
+    at_table(4, 1, note(&log, "region"), |_, send, seen| {
+        while !seen.is_full() {
+            std::thread::yield_now();
+        }
+        send(errand).expect("a looker");
+        assert!(seen.is_full(), "nobody took anything");
+    });
+    assert!(log.lock().expect("nobody panicked").contains(&"errand"));
+}
+
+#[test]
+fn nobody_waits_for_a_looker_that_died() {
+    at_table(
+        1,
+        1,
+        || panic!("on purpose"),
+        |_, send, _| {
+            assert!(send(Box::new(Errand::new(blind(|| panic!("on purpose")), None))).is_none());
+        },
+    );
 }
 
 #[test]

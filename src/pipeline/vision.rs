@@ -10,6 +10,10 @@
 //! each other, and the next frame is begun while a looker would have nothing to do: two sessions of one thread see a sixth more on
 //! two processors than one session of two threads, for less processor time (`docs/performance.md`).
 //!
+//! Lookers alone infer, as many of them as may: what report wants of the models of faces is an [`Errand`] for the next of them. A third
+//! thread that infers on two processors would have to be given the one that a looker leaves, and the kernel takes its time for that: two
+//! threads stand behind each other while a processor is idle for milliseconds.
+//!
 //! What is in work lies on one [`Table`], and whoever comes there with something does what follows from it: a looker that brings the
 //! last answer of a frame tells it, begins the next one and takes a task of it, without another thread having to be woken for that.
 //! Where inference keeps every processor busy, being woken takes milliseconds. The thread called vision only brings frames.
@@ -24,6 +28,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::errand::{Ask, Errand};
 use super::hindsight::Hindsight;
 use super::{FacePace, HOPELESS_AFTER, Moved, Note, Scouted, Seen, Sheet, Wants, for_people};
 use crate::attention::Attention;
@@ -39,94 +44,6 @@ use crate::motion::Verdict;
 use crate::track::Tracker;
 use crate::watch::Pulse;
 
-/// How many inferences may run at once, of whatever model. Who comes first is next: a thread that gives its turn back and wants another would
-/// have it before one that waits is awake, and faces would wait for all regions of a frame or two. Report is always next: it is one, what it
-/// asks is short, and all lookers wait for it in the end.
-#[derive(Debug)]
-pub(super) struct Turns {
-    queue: Mutex<Queue>,
-    moved: Condvar,
-}
-
-#[derive(Debug)]
-struct Queue {
-    free: usize,
-    /// Who comes next, and who is first in the queue; the same when nobody waits.
-    last: u64,
-    first: u64,
-    /// Who waits beside the queue and is before it.
-    urgent: usize,
-}
-
-/// Leave to infer; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Turn<'a>(&'a Turns);
-
-impl Turns {
-    pub(super) fn new(count: usize) -> Self {
-        Self { queue: Mutex::new(Queue { free: count.max(1), last: 0, first: 0, urgent: 0 }), moved: Condvar::new() }
-    }
-
-    /// Waits for leave.
-    pub(super) fn take(&self) -> Turn<'_> {
-        let mut queue = self.lock();
-        let me = queue.last;
-        queue.last += 1;
-        let mut queue = self.wait_while(queue, |queue| queue.free == 0 || queue.urgent > 0 || queue.first != me);
-        queue.first += 1;
-        self.taken(queue)
-    }
-
-    /// Waits for leave, before all who are in the queue.
-    pub(super) fn take_first(&self) -> Turn<'_> {
-        let mut queue = self.lock();
-        queue.urgent += 1;
-        let mut queue = self.wait_while(queue, |queue| queue.free == 0);
-        queue.urgent -= 1;
-        self.taken(queue)
-    }
-
-    fn wait_while<'a>(
-        &self,
-        queue: MutexGuard<'a, Queue>,
-        mut waits: impl FnMut(&Queue) -> bool,
-    ) -> MutexGuard<'a, Queue> {
-        self.moved.wait_while(queue, |queue| waits(queue)).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn taken(&self, mut queue: MutexGuard<'_, Queue>) -> Turn<'_> {
-        queue.free -= 1;
-        self.call(&queue);
-        Turn(self)
-    }
-
-    /// How many wait.
-    #[cfg(test)]
-    pub(super) fn waiting(&self) -> u64 {
-        let queue = self.lock();
-        queue.last - queue.first + queue.urgent as u64
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Wakes those who wait, one of whom is next; nobody where it would be in vain.
-    fn call(&self, queue: &Queue) {
-        if queue.free > 0 && (queue.first != queue.last || queue.urgent > 0) {
-            self.moved.notify_all();
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut queue = self.0.lock();
-        queue.free += 1;
-        self.0.call(&queue);
-    }
-}
-
 /// One region to look at.
 struct Task {
     frame: Arc<Frame>,
@@ -141,10 +58,12 @@ struct Task {
 /// Where frames, tasks and answers meet.
 pub(super) struct Table<'a> {
     vision: Mutex<Vision<'a>>,
-    /// For lookers: there is a task, or it is over.
+    /// For lookers: there is a task or an errand, or it is over.
     task: Condvar,
     /// For who brings frames: there is room for one, or it is over.
     room: Condvar,
+    /// For report: its errand is done, or nobody will do it.
+    done: Condvar,
 }
 
 /// Says so when a thread at the table dies: the others would wait for its answer.
@@ -154,15 +73,82 @@ impl Drop for LastWord<'_, '_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let mut vision = self.0.lock();
-            vision.over = true;
+            (vision.over, vision.broken) = (true, true);
             self.0.settle(&mut vision);
+            self.0.done.notify_all();
         }
+    }
+}
+
+/// Report at the table, until dropped: lookers stay for its errands.
+pub(super) struct Seat<'a, 'b> {
+    table: &'a Table<'b>,
+    pulse: &'a Pulse,
+}
+
+impl Seat<'_, '_> {
+    /// Has a looker infer from `frame`, before any region, and waits until it has. `lend` exchanges the lists that it takes, there and back.
+    /// `None` when there are no lookers any more.
+    pub(super) fn ask(
+        &self,
+        kept: &mut Option<Box<Errand>>,
+        ask: Ask,
+        frame: &Arc<Frame>,
+        mut lend: impl FnMut(&mut Errand),
+    ) -> Option<Result<(), ModelError>> {
+        let mut errand = kept.take()?;
+        (errand.ask, errand.frame) = (ask, Some(Arc::clone(frame)));
+        lend(&mut errand);
+        let mut errand = self.pulse.waiting(|| self.send(errand))?;
+        lend(&mut errand);
+        let result = std::mem::replace(&mut errand.result, Ok(()));
+        *kept = Some(errand);
+        Some(result)
+    }
+
+    fn send(&self, errand: Box<Errand>) -> Option<Box<Errand>> {
+        let mut vision = self.table.lock();
+        vision.errand = Some(errand);
+        if vision.idle > 0 {
+            self.table.task.notify_one();
+        }
+        let waits = |vision: &mut Vision<'_>| vision.done.is_none() && !vision.broken;
+        let mut vision = self.table.done.wait_while(vision, waits).unwrap_or_else(PoisonError::into_inner);
+        vision.done.take()
+    }
+
+    /// Something was taken of what was told: there is room for more.
+    pub(super) fn took(&self) {
+        let mut vision = self.table.lock();
+        if vision.waits_for_report {
+            self.table.settle(&mut vision);
+        }
+    }
+}
+
+impl Drop for Seat<'_, '_> {
+    fn drop(&mut self) {
+        let mut vision = self.table.lock();
+        vision.reported = true;
+        self.table.settle(&mut vision);
+        self.table.task.notify_all();
     }
 }
 
 impl<'a> Table<'a> {
     pub(super) fn new(vision: Vision<'a>) -> Self {
-        Self { vision: Mutex::new(vision), task: Condvar::new(), room: Condvar::new() }
+        Self { vision: Mutex::new(vision), task: Condvar::new(), room: Condvar::new(), done: Condvar::new() }
+    }
+
+    /// Whether report waits for a looker.
+    #[cfg(test)]
+    pub(super) fn is_asked(&self) -> bool {
+        self.lock().errand.is_some()
+    }
+
+    /// Report's place; there is one report.
+    pub(super) fn seat<'s>(&'s self, pulse: &'s Pulse) -> Seat<'s, 'a> {
+        Seat { table: self, pulse }
     }
 
     /// A thread that panicked here has its [`LastWord`]: nobody goes on with what it left.
@@ -217,13 +203,23 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Looks at one region after another.
-    pub(super) fn look(&self, mut detector: Detector, floor: f32, turns: &Turns, pulse: &Pulse) {
+    /// Looks at one region after another, and does report's errands.
+    pub(super) fn look(&self, mut detector: Detector, floor: f32, pulse: &Pulse) {
         let _last_word = LastWord(self);
         let mut vision = self.lock();
         loop {
+            // Report is one, what it asks is short, and all lookers wait for it in the end.
+            if let Some(mut errand) = vision.errand.take() {
+                drop(vision);
+                pulse.work();
+                errand.run();
+                vision = self.lock();
+                vision.done = Some(errand);
+                self.done.notify_one();
+                continue;
+            }
             let Some(Task { frame, region, ticket, place, mut found }) = vision.tasks.pop_front() else {
-                if vision.over {
+                if vision.broken || (vision.over && vision.reported) {
                     return;
                 }
                 vision.idle += 1;
@@ -232,9 +228,8 @@ impl<'a> Table<'a> {
                 continue;
             };
             drop(vision);
-            let turn = turns.take();
+            pulse.work();
             let result = detector.detect(&frame, region, LongSide::Card, floor, &mut found);
-            drop(turn);
             // Whoever is told of the frame may be the only one who has it.
             drop(frame);
             vision = self.lock();
@@ -355,8 +350,16 @@ pub(super) struct Vision<'a> {
     most_open: usize,
     /// There will be no more frames.
     ended: bool,
-    /// Nobody is to do anything any more.
+    /// Nobody is to look at anything any more.
     over: bool,
+    /// A thread at the table has died.
+    broken: bool,
+    /// What report asked for and nobody has begun, and what somebody has done of it.
+    errand: Option<Box<Errand>>,
+    done: Option<Box<Errand>>,
+    /// Report has as much to do as may wait for it; it has left.
+    waits_for_report: bool,
+    reported: bool,
     /// Lookers that wait for a task.
     idle: usize,
     waits_for_room: bool,
@@ -411,6 +414,11 @@ impl<'a> Vision<'a> {
             open: 0,
             ended: false,
             over: false,
+            broken: false,
+            errand: None,
+            done: None,
+            waits_for_report: false,
+            reported: false,
             idle: 0,
             waits_for_room: false,
             failures: 0,
@@ -451,7 +459,7 @@ impl<'a> Vision<'a> {
             Scouted::Note { .. } => return true,
             Scouted::Frame { frame, .. } => frame.stamp.camera,
         };
-        self.open < self.most_open && self.eyes[usize::from(camera.0)].is_free()
+        !self.waits_for_report && self.open < self.most_open && self.eyes[usize::from(camera.0)].is_free()
     }
 
     /// Chooses where to look and hands it out.
@@ -518,9 +526,18 @@ impl<'a> Vision<'a> {
         }
     }
 
-    /// Tells report of everything that is done and has nothing undone before it.
+    /// Tells report of everything that is done and has nothing undone before it, as far as there is room: lookers do not wait for report,
+    /// for it may wait for one of them.
     fn tell(&mut self, ways: &Ways) -> Result<(), GiveUp> {
+        if self.reported {
+            return Err(GiveUp);
+        }
+        self.waits_for_report = false;
         while !matches!(self.begun.front(), None | Some(Begun::Frame(Work { left: 1.., .. }))) {
+            if ways.to.is_full() {
+                self.waits_for_report = true;
+                return Ok(());
+            }
             let Some(done) = self.begun.pop_front() else { return Ok(()) };
             self.first += 1;
             match done {
