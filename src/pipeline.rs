@@ -277,9 +277,10 @@ pub fn run<W: Write + Send>(
     let (raw_free, raw_taken): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<Vec<u8>>(3)).unzip();
     let lookers = objects.len();
     let nms_iou = objects.first().map_or(0.5, |d| d.card().nms_iou);
-    // All that can be on their way at once, so that none is ever thrown away and made anew: of each camera two in work; two held and
-    // one waiting before them and two behind, and those that scout, vision and report have in their hands.
-    let (frame_free, frame_taken) = bounded::<Arc<Frame>>((2 * count + 7).max(lookers + 5));
+    // Of each camera two in work, and three on their way there or from there. More are wanted where report takes its time; then scout
+    // waits, which costs nothing while lookers are busy, and those that go round are the sooner in the cache again.
+    let most_frames = (2 * count + 3).max(lookers + 3);
+    let (frame_free, frame_taken) = bounded::<Arc<Frame>>(most_frames);
     let (sheet_free, sheet_taken) = bounded::<Sheet>(SEEN + 2);
     let (scouted_to, scouted) = bounded::<Scouted>(1);
     let (seen_to, seen) = bounded::<Seen>(if every_frame { SEEN_WITH_PIXELS } else { SEEN });
@@ -345,8 +346,8 @@ pub fn run<W: Write + Send>(
         let scout_ledgers = Arc::clone(&ledgers);
         let [first, second, third] = [0, 1, 2].map(|stage| &stages[stage]);
         let limits = Reins { governor, modes, stop: Arc::clone(&stop) };
-        let work =
-            move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, &frame_taken, first, every_frame, limits);
+        let frames = Frames { free: frame_taken, unmade: most_frames, spare: None };
+        let work = move || scout(&taker, &scouted_to, &scout_ledgers, &raw_free, frames, first, every_frame, limits);
         threads.push(start(scope, "scout".into(), first, work));
         // Below the reporting threshold a detection may still continue a track.
         let floor = object_score.min(crate::track::Settings::default().low_score);
@@ -547,13 +548,13 @@ impl Lookout {
         &mut self,
         decoder: &mut Decoder,
         captured: &mut Captured,
-        frame: impl FnOnce() -> Arc<Frame>,
+        frames: &mut Frames,
+        pulse: &Pulse,
     ) -> Result<Option<Scouted>, DecodeError> {
         let Captured { raw, received } = captured;
         let (at, received) = (raw.stamp.at, *received);
         if self.every_frame {
-            let mut frame = frame();
-            decoder.decode(raw, sole(&mut frame))?;
+            let frame = frames.decoded(decoder, raw, pulse)?;
             let moved = Moved::new(&Verdict { kind: Kind::Moving, boxes: &[], share: 1.0 });
             return Ok(Some(Scouted::Frame { frame, received, moved }));
         }
@@ -571,12 +572,49 @@ impl Lookout {
                 }
             }
         }
-        let mut frame = frame();
-        decoder.decode(raw, sole(&mut frame))?;
+        let frame = frames.decoded(decoder, raw, pulse)?;
         // A peek that saw something has told it: the same frame again would not differ from itself.
         let moved = moved.unwrap_or_else(|| Moved::new(&self.motion.look(at, &frame)));
         self.cadence.saw(at, moved.kind, true);
         Ok(Some(Scouted::Frame { frame, received, moved }))
+    }
+}
+
+/// The frames of a run, which go round.
+struct Frames {
+    /// Those that nobody needs any more.
+    free: Receiver<Arc<Frame>>,
+    /// How many more may be made.
+    unmade: usize,
+    /// One that came to nothing.
+    spare: Option<Arc<Frame>>,
+}
+
+impl Frames {
+    /// One to write to. Where all are on their way it waits for the first that comes back; none in a while is none at all, and there is
+    /// another.
+    fn next(&mut self, pulse: &Pulse) -> Arc<Frame> {
+        if let Some(frame) = self.spare.take().or_else(|| self.free.try_recv().ok()) {
+            return frame;
+        }
+        if self.unmade == 0
+            && let Ok(frame) = pulse.waiting(|| self.free.recv_timeout(PATIENCE))
+        {
+            return frame;
+        }
+        self.unmade = self.unmade.saturating_sub(1);
+        Arc::default()
+    }
+
+    fn decoded(&mut self, decoder: &mut Decoder, raw: &mut RawFrame, pulse: &Pulse) -> Result<Arc<Frame>, DecodeError> {
+        let mut frame = self.next(pulse);
+        match decoder.decode(raw, sole(&mut frame)) {
+            Ok(_) => Ok(frame),
+            Err(e) => {
+                self.spare = Some(frame);
+                Err(e)
+            }
+        }
     }
 }
 
@@ -626,7 +664,7 @@ fn scout(
     to: &Sender<Scouted>,
     ledgers: &[Ledger],
     raw_free: &[Sender<Vec<u8>>],
-    frame_taken: &Receiver<Arc<Frame>>,
+    mut frames: Frames,
     pulse: &Pulse,
     every_frame: bool,
     mut reins: Reins,
@@ -669,7 +707,7 @@ fn scout(
                     continue;
                 }
                 let lookout = &mut lookouts[index];
-                let looked = lookout.look(&mut decoder, &mut captured, || frame_taken.try_recv().unwrap_or_default());
+                let looked = lookout.look(&mut decoder, &mut captured, &mut frames, pulse);
                 taker.pass_over(camera, lookout.unopened());
                 // A full channel means that the source has buffers enough.
                 let _ = raw_free[index].try_send(captured.raw.data);

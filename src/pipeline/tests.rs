@@ -440,3 +440,34 @@ fn a_look_is_unknown_to_the_next_frame_and_to_one_more_after_a_frame_without() {
     hindsight.begun(false);
     assert!(!hindsight.lags(), "two frames old");
 }
+
+/// Frames that are on their way are waited for; what comes to nothing does not count as on its way.
+#[test]
+fn scout_makes_no_more_frames_than_it_may() {
+    let (free_to, free) = bounded::<Arc<Frame>>(2);
+    let mut frames = Frames { free, unmade: 2, spare: None };
+    let mut decoder = Decoder::new(Limits::default());
+    let pulse = Pulse::default();
+    let mut decoded = |width: u32| {
+        let (stamp, range) = (Stamp::default(), crate::frame::Range::Full);
+        let (size, data) = (Some(Size::new(width, 48)), vec![9; 64 * 48]);
+        let mut raw = RawFrame { stamp, format: PixelFormat::Grey, size, stride: 0, range, data };
+        frames.decoded(&mut decoder, &mut raw, &pulse)
+    };
+    for _ in 0..5 {
+        assert!(decoded(65).is_err(), "more pixels than bytes");
+    }
+    let (first, second) = (decoded(64).expect("good"), decoded(64).expect("good"));
+    let place = Arc::as_ptr(&first);
+    let third = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            free_to.send(first).expect("room");
+        });
+        decoded(64).expect("good")
+    });
+    assert_eq!(Arc::as_ptr(&third), place, "it waited");
+    // Whoever keeps frames for ever does not stop the rest.
+    drop((second, third));
+    assert!(decoded(64).is_ok());
+}
