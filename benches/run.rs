@@ -48,11 +48,16 @@ fn main() {
     for threads in [1usize, 2] {
         let bare = Bare::new(&runtime, threads);
         let mut rows = Vec::new();
+        let mut before = bare.time(&work);
         for _ in 0..rounds {
             let run = Run::of(&clip, threads, frames.len());
             assert_eq!(run.inferred, looked.len(), "frames looked at by the run and by the stages one after another");
-            let (wall, cpu) = bare.time(&work);
-            rows.push((run, frames.len() as f64 / wall.as_secs_f64(), cpu.as_secs_f64() * 1e3 / frames.len() as f64));
+            // What was measured before the run and after it: the machine becomes faster and slower in between.
+            let after = bare.time(&work);
+            let mean = |a: Duration, b: Duration| (a + b).as_secs_f64() / 2.0;
+            let (wall, cpu) = (mean(before.0, after.0), mean(before.1, after.1));
+            rows.push((run, frames.len() as f64 / wall, cpu * 1e3 / frames.len() as f64));
+            before = after;
         }
         let median = |f: &dyn Fn(&(Run, f64, f64)) -> f64| {
             let mut v: Vec<f64> = rows.iter().map(f).collect();

@@ -61,8 +61,10 @@ pub fn decode(
     let scores = OutputView::sized(outputs, 1, anchors.len() * is_class.len())?;
     let (width, height) = (seen.input.width as f32, seen.input.height as f32);
     for ((anchor, offsets), row) in anchors.iter().zip(boxes.chunks_exact(4)).zip(scores.chunks_exact(is_class.len())) {
-        // Nearly all anchors see nothing. Without a way out the loop is one of vectors: a sixth of the time that asking each score takes.
-        if !row.iter().fold(false, |any, &value| any | (value > seen.threshold)) {
+        // Nearly all anchors see nothing but background. Without a way out the loop is one of vectors: a quarter of the time that asking each
+        // score takes.
+        let sees = |any, (&value, &wanted): (&f32, &bool)| any | ((value > seen.threshold) & wanted);
+        if !row.iter().zip(is_class).fold(false, sees) {
             continue;
         }
         for (column, (&value, &wanted)) in row.iter().zip(is_class).enumerate() {
