@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! capture ==slot==> scout --1--> vision --8--> report --64--> writer --> stdout
-//! (each camera)     decode,      where to      faces,         the door
-//!                   motion       look, track   visits
-//!                                  |   ^
-//!                                lookers: detect
+//! (each camera)     decode,      where to      visits,        the door
+//!                   motion       look, track   whose faces
+//!                                  |   ^         |   ^
+//!                                 lookers: infer, for both
 //! ```
 //!
 //! Each stage owns what it works with; nothing is shared but the slots, the queues and the ledgers. A stage ends when the one
