@@ -5,7 +5,8 @@ The two take turns on the same clip (samples/porch.mjpeg, several times over) on
 written (default session options) and with its spinning turned off, which is what its speed is usually lost to. porchlight runs sealed,
 with a gallery of one person: with both detectors at the whole of every frame, as the script has it, and as it is.
 
-Counted from when the models are loaded to the last frame: frames a second and processor time. Memory: the greatest resident size; porchlight's is the sum of its three processes' greatest.
+Counted from when the models are loaded to the last frame: frames a second and processor time. Memory: the greatest resident size, of
+porchlight's three processes together; what processes share (pages of libraries and of the program) is counted as the kernel does in Pss, in parts.
 
 usage: peer.py BINARY MODELS CLIP [ROUNDS [REPEATS]]
        peer.py --script plain|tuned MODELS CLIP
@@ -120,7 +121,7 @@ def script(kind, models, clip):
         "frames": frames,
         "fps": (frames - 1) / seconds,
         "cpu_ms": (time.process_time() - cpu) * 1e3 / (frames - 1),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - shared_mb("self"),
         "visits": sum(1 for (_, kind), at in seen.items() if kind == PERSON and len(at) >= 5),
         "embedded": embedded,
     }))
@@ -151,20 +152,34 @@ def peak_mb(pid):
         return 0
 
 
+def shared_mb(pid):
+    """What others hold of its resident pages, by the kernel's count."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as rollup:
+            sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in rollup if line.startswith(("Rss:", "Pss:"))}
+            return sizes["Rss"] - sizes["Pss"]
+    except (OSError, KeyError):
+        return 0
+
+
 def ours(binary, models, clip, gallery, home, config):
     env = dict(os.environ, PORCHLIGHT_MODELS=models, HOME=home)
     command = [binary, "run", "--fps", "15", "--gallery", gallery, "--source", clip] + (["--config", config] if config else [])
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-    peak, done = [0], threading.Event()
+    peak, shared, done = [0], [], threading.Event()
 
     def watch():
         while not done.wait(0.05):
             peak[0] = max(peak[0], sum(peak_mb(p) for p in family(child.pid)))
+            # Once, in the middle: the kernel walks all pages for it.
+            if hello and not shared and time.perf_counter() > hello + 0.5:
+                shared.append(sum(shared_mb(p) for p in family(child.pid)))
+
+    hello = bye = totals = None
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    hello = bye = totals = None
     visits = 0
     for line in child.stdout:
         now, event = time.perf_counter(), json.loads(line)
@@ -186,7 +201,7 @@ def ours(binary, models, clip, gallery, home, config):
         "frames": frames,
         "fps": frames / (bye - hello),
         "cpu_ms": cpu * 1e3 / frames,
-        "peak_mb": peak[0],
+        "peak_mb": peak[0] - sum(shared),
         "visits": visits,
         "inferred": totals["cameras"][0]["inferred"],
     }

@@ -20,7 +20,8 @@ use super::infer::OutputView;
 /// Most outputs a session may be asked for: their lists lie on the stack.
 const MOST: usize = 32;
 
-/// So much address space the arena takes at once. Only what was touched takes memory, and pieces of one region can be joined again when
+/// So much address space the arena takes at once. Only what was touched takes memory, and a list of all possible pieces, 4 MB (with half as
+/// much four inferences at a time needed a second region, 17 MB more). Pieces of one region can be joined again when
 /// they are free, which those of several (a second one comes when this is full) cannot.
 const REGION: usize = 128 << 20;
 
