@@ -20,10 +20,10 @@ use super::infer::OutputView;
 /// Most outputs a session may be asked for: their lists lie on the stack.
 const MOST: usize = 32;
 
-/// So much address space the arena takes at once. Only what was touched takes memory, and a list of all possible pieces, 4 MB (with half as
-/// much four inferences at a time needed a second region, 17 MB more). Pieces of one region can be joined again when
-/// they are free, which those of several (a second one comes when this is full) cannot.
-const REGION: usize = 128 << 20;
+/// So much address space the arena takes at once. Only what was touched takes memory, and a list of all possible pieces, 3 MB (with 64 MB
+/// four inferences at a time needed a second region, 17 MB more). Pieces of one region can be joined again when they are free, which
+/// those of several cannot.
+const REGION: usize = 96 << 20;
 
 /// So much of a free piece may be wasted on somebody who asked for less; what is more is cut off for the next. The runtime's own choice,
 /// 128 MiB, is for machines with other worries: tensors of 4 MB would lie in pieces of 8.
