@@ -21,5 +21,5 @@ END
     # Where the machine is emulated, loading the model takes a minute and so do two inferences at a time: longer, and the eye counts as hung.
     start "${which#*,}" porchlight run --config /tmp/real.toml --threads 1
     seen "${which#*,}" track.appeared 250
-    stop "${which#*,}" 60
+    stop "${which#*,}" 150
 done
