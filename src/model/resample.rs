@@ -118,9 +118,11 @@ impl Resampler {
         let Self { machine, columns, rows, first, others, all, planes } = self;
         let mut tables = (columns, rows);
         let [one, two, three] = *channels;
+        // Luma that is taken as it is need not be gathered.
+        let gathered = (one.size, region.size) != (frame, to);
         let weave = match colours {
             Colours::Rgb if is_packed(channels) => Weave::Packed,
-            Colours::Yuv(_) if Woven::of([one, two, three]).is_some() => Weave::All,
+            Colours::Yuv(_) if gathered && Woven::of([one, two, three]).is_some() => Weave::All,
             Colours::Grey(_) => Weave::First,
             _ => Weave::Apart,
         };
@@ -460,8 +462,8 @@ struct Strand<const P: usize> {
     woven: Option<Woven<P>>,
     /// Where the region begins in each channel's data; of woven ones, all in those of the lowest.
     starts: [usize; P],
-    /// Whether its rows are the picture's.
-    copied: bool,
+    /// Whether its rows are the picture's, taken from bytes so far apart.
+    copied: Option<usize>,
     /// Which of the tables.
     columns: usize,
     rows: usize,
@@ -481,7 +483,7 @@ impl<const P: usize> Default for Strand<P> {
         Self {
             woven: None,
             starts: [0; P],
-            copied: false,
+            copied: None,
             columns: 0,
             rows: 0,
             upper: empty(),
@@ -522,13 +524,16 @@ impl<const P: usize> Strand<P> {
                 of.channels[c] = Across { axis: across[c], step: channels[c].step, behind: firsts[c] - first };
             }
             self.starts = [row(channels[lowest]) + first; P];
-            self.copied = false;
+            self.copied = None;
         } else {
             let alike = channels.iter().all(|c| (c.size, c.step) == (one.size, one.step));
             assert!(alike && Self::ALIKE, "U and V are sampled alike");
             of.channels[0] = Across { axis: across[0], step: one.step, behind: 0 };
             self.starts = channels.map(|c| row(c) + across[0].first(region.x) * c.step);
-            self.copied = across[0].is_identity() && down.is_identity() && one.step == parts;
+            let is_same = across[0].is_identity() && down.is_identity();
+            // Packed pixels lie as close as bytes.
+            let step = if one.step == parts { 1 } else { one.step };
+            self.copied = Some(step).filter(|step| is_same && (1..=2).contains(step));
         }
         self.columns = columns.find(of, |columns| columns.build(of));
         self.rows = rows.find(down, |taps| down.taps(true, taps));
@@ -574,7 +579,10 @@ impl Job for Picture<'_, '_> {
                     Weave::All => all.ask([one, two, three], tables_of_all, y),
                     Weave::Apart => {
                         first.ask([one], tables_of_first, y);
-                        others.ask([two, three], tables_of_others, y);
+                        // Between luma's bytes lie the others'.
+                        if first.copied != Some(2) {
+                            others.ask([two, three], tables_of_others, y);
+                        }
                     }
                     Weave::Packed | Weave::First => first.ask([one], tables_of_first, y),
                 }
@@ -660,10 +668,15 @@ impl<const P: usize> Strand<P> {
             let Channel { data, stride, .. } = channels[plane];
             &data[starts[plane] + row as usize * stride..][..columns.len]
         };
-        if self.copied {
+        if let Some(step) = self.copied {
             for (plane, blended) in self.blended.iter_mut().enumerate() {
-                for (block, bytes) in blended.iter_mut().zip(source(plane, tap.first).chunks(32)) {
-                    block.0[..bytes.len()].copy_from_slice(bytes);
+                let row = source(plane, tap.first);
+                if step == 1 {
+                    for (block, bytes) in blended.iter_mut().zip(row.chunks(32)) {
+                        block.0[..bytes.len()].copy_from_slice(bytes);
+                    }
+                } else {
+                    every_second(level, row, blended);
                 }
             }
             return;
@@ -713,6 +726,33 @@ impl<const P: usize> Strand<P> {
     }
 }
 
+/// The first of every two bytes.
+#[inline(always)]
+fn every_second<L: Level>(level: L, row: &[u8], out: &mut [Bytes]) {
+    // [`Level::pack`] takes the quarters of 64 bytes in the order 0, 2, 1, 3.
+    let firsts = level.load(&FIRSTS);
+    let (blocks, rest) = row.as_chunks::<64>();
+    for (out, block) in out.iter_mut().zip(blocks) {
+        let [[a, b], [c, d]]: [[[u8; 16]; 2]; 2] = cast(*block);
+        let pairs = [level.halves(&a, &c), level.halves(&b, &d)];
+        *out = level.store(level.pack::<0>(pairs.map(|bytes| level.shuffle(bytes, firsts))));
+    }
+    if let Some(out) = out.get_mut(blocks.len()) {
+        out.0.iter_mut().zip(rest.iter().step_by(2)).for_each(|(to, from)| *to = *from);
+    }
+}
+
+/// For [`Level::shuffle`]: the first byte of each two, as a 16-bit value.
+const FIRSTS: Bytes = {
+    let mut places = [NOWHERE; 32];
+    let mut i = 0;
+    while i < 32 {
+        places[i] = (i % 16) as u8;
+        i += 2;
+    }
+    Bytes(places)
+};
+
 /// As slices.
 #[inline(always)]
 fn slices<const P: usize>(rows: &mut [Vec<Bytes>; P]) -> [&mut [Bytes]; P] {
@@ -750,6 +790,8 @@ fn horizontal<const R: usize, const C: usize, L: Level>(
     }
     for (list, windows) in columns.lists.iter().zip(1..=columns.most) {
         match windows {
+            // The chroma of YUYV beside luma that is taken as it is.
+            2 if C == 2 => gather::<2, R, C, L>(level, source, list, &mut out),
             // Of several channels an entry has enough to do without knowing how many.
             n if C > 1 => gather_many(level, source, list, n, &mut out),
             1 => gather::<1, R, C, L>(level, source, list, &mut out),
