@@ -368,15 +368,17 @@ proptest! {
     ) {
         let mut a = Attention::new(Settings { max_regions, soon_regions, min_crop, ..Settings::default() });
         let mut now = 1_000_000_i64;
-        for (size, boxes, tracks, dt) in &frames {
+        for (i, (size, boxes, tracks, dt)) in frames.iter().enumerate() {
             now += dt;
             let kind = if boxes.is_empty() { Kind::Still } else { Kind::Moving };
             let verdict = Verdict { kind, boxes, share: 0.1 };
             let look = a.choose(MonoNs(0).plus_ms(now.unsigned_abs()), *size, &verdict, tracks.iter().copied());
             prop_assert!(look.regions.len() <= max_regions.max(1));
-            if (1..=100).contains(dt) {
+            // Before the first there was none.
+            if i > 0 && (1..=100).contains(dt) {
                 let least = 1 + usize::from(look.whole);
-                prop_assert!(look.regions.len() + usize::from(look.whole) <= soon_regions.min(max_regions).max(least));
+                let most = soon_regions.min(max_regions + usize::from(look.whole)).max(least);
+                prop_assert!(look.regions.len() + usize::from(look.whole) <= most);
             }
             prop_assert!(!look.whole || size.pixels() > 0);
             for r in look.regions {
