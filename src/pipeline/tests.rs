@@ -316,7 +316,7 @@ fn lively(seq: u64) -> Scouted {
 }
 
 /// A table at which the whole of each of `frames` frames is looked at by one looker that does `deed`, whose report may be told of `room`
-/// frames before it takes one; `report` sits there.
+/// frames before it takes one; `report` sits there. Where all stand still the tests end, for nobody can take a thread's work from it.
 fn at_table(
     frames: u64,
     room: usize,
@@ -343,6 +343,14 @@ fn at_table(
     (0..frames).for_each(|seq| scouted_to.send(lively(seq)).expect("room"));
     drop(scouted_to);
     let Scouted::Frame { frame, .. } = lively(0) else { unreachable!("it is a frame") };
+    let (ended, end) = bounded::<()>(0);
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    std::thread::spawn(move || {
+        if end.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{test}: lookers, vision and report have stood still for a minute");
+            std::process::abort();
+        }
+    });
     std::thread::scope(|scope| {
         let (table, pulse) = (&table, &Pulse::default());
         let seat = table.seat(pulse);
@@ -361,6 +369,7 @@ fn at_table(
         };
         report(table, &mut send, &seen);
     });
+    drop(ended);
 }
 
 type Log = Arc<std::sync::Mutex<Vec<&'static str>>>;
