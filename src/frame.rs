@@ -357,6 +357,28 @@ impl Frame {
         }
         fits
     }
+
+    /// Has its bytes written by `fill`, which says how they lie. False when a sample would lie beyond their end; then, and when
+    /// `fill` fails, it is a frame without pixels that keeps the buffer.
+    ///
+    /// # Errors
+    /// What `fill` says.
+    pub fn fill<E>(
+        &mut self,
+        stamp: Stamp,
+        size: Size,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<Layout, E>,
+    ) -> Result<bool, E> {
+        let mut bytes = std::mem::take(self).bytes;
+        let layout = fill(&mut bytes);
+        self.bytes = bytes;
+        let layout = layout?;
+        let fits = layout.fits(self.bytes.len());
+        if fits {
+            (self.stamp, self.size, self.layout) = (stamp, size, layout);
+        }
+        Ok(fits)
+    }
 }
 
 impl Colours {
@@ -403,5 +425,27 @@ mod tests {
     #[test]
     fn a_buffer_of_the_wrong_length_is_no_frame() {
         assert!(Frame::from_rgb(Stamp::default(), Size::new(2, 2), vec![0; 11]).is_none());
+    }
+
+    #[test]
+    fn what_came_to_nothing_has_no_pixels_and_keeps_the_buffer() {
+        let (size, room) = (Size::new(2, 2), 100);
+        let mut frame = Frame::new();
+        let mut fill = |count, good: bool| {
+            let fill = |bytes: &mut Vec<u8>| {
+                bytes.reserve_exact(room);
+                bytes.resize(count, 7);
+                if good { Ok(Layout::rgb(size)) } else { Err("broken") }
+            };
+            let filled = frame.fill(Stamp::default(), size, fill);
+            assert!(frame.bytes.capacity() >= room);
+            (filled, frame.size(), frame.packed_rgb().map(<[u8]>::len))
+        };
+        assert_eq!(fill(12, true), (Ok(true), size, Some(12)));
+        assert_eq!(fill(11, true).0, Ok(false));
+        assert_eq!(fill(12, true), (Ok(true), size, Some(12)));
+        let (filled, now, rgb) = fill(12, false);
+        assert_eq!((filled, now), (Err("broken"), Size::default()));
+        assert_ne!(rgb, Some(12));
     }
 }

@@ -238,8 +238,8 @@ pub(super) fn check(raw: &RawFrame, limits: &Limits) -> Result<(usize, Size, Fac
 #[derive(Default)]
 pub(super) struct Jpeg {
     baseline: Baseline,
-    /// Planes of a picture: of one that was peeked at, or the old ones of the frame that was decoded last.
-    planes: Vec<u8>,
+    /// Planes of a picture that was peeked at.
+    peeked: Vec<u8>,
     /// A picture made ready for the foreign codec.
     scratch: Vec<u8>,
 }
@@ -248,16 +248,17 @@ impl Jpeg {
     /// Decodes one picture of a stream.
     pub(super) fn decode(&mut self, raw: &RawFrame, limits: &Limits, into: &mut Frame) -> Result<(), DecodeError> {
         let (end, size, facts) = check(raw, limits)?;
-        let Some(picture) = self.planes(&raw.data[..end], facts, Want::Planes)? else {
-            return self.rgb(raw, limits, into, |_orientation| ());
-        };
-        let channels = picture.planes.map(place);
-        let colours = if picture.components == 1 { Colours::Grey(Range::Full) } else { Colours::Yuv(Range::Full) };
-        let layout = Layout { colours, channels, eighth: Some(place(picture.eighth)) };
-        if into.exchange(raw.stamp, size, layout, &mut self.planes) {
-            Ok(())
-        } else {
-            Err(DecodeError::Malformed { what: "two frame headers that disagree", at: 0 })
+        let filled = into.fill(raw.stamp, size, |bytes| {
+            let picture = planes(&mut self.baseline, &raw.data[..end], facts, Want::Planes, bytes)?;
+            let channels = picture.planes.map(place);
+            let colours = if picture.components == 1 { Colours::Grey(Range::Full) } else { Colours::Yuv(Range::Full) };
+            Ok(Layout { colours, channels, eighth: Some(place(picture.eighth)) })
+        });
+        match filled {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(DecodeError::Malformed { what: "two frame headers that disagree", at: 0 }),
+            Err(None) => self.rgb(raw, limits, into, |_orientation| ()),
+            Err(Some(error)) => Err(error),
         }
     }
 
@@ -265,21 +266,13 @@ impl Jpeg {
     pub(super) fn luma(&mut self, raw: &RawFrame, limits: &Limits) -> Result<Option<(Luma<'_>, Size)>, DecodeError> {
         let (end, size, facts) = check(raw, limits)?;
         let want = if means_serve(size) { Want::Eighth } else { Want::Planes };
-        let Some(picture) = self.planes(&raw.data[..end], facts, want)? else { return Ok(None) };
+        let picture = match planes(&mut self.baseline, &raw.data[..end], facts, want, &mut self.peeked) {
+            Ok(picture) => picture,
+            Err(None) => return Ok(None),
+            Err(Some(error)) => return Err(error),
+        };
         let plane = if means_serve(size) { picture.eighth } else { picture.planes[0] };
-        Ok(Some((Luma { channel: place(plane).of(&self.planes), range: Range::Full }, size)))
-    }
-
-    /// Into `self.planes`; `None` for a kind that the decoder of streams does not know.
-    fn planes(&mut self, whole: &[u8], facts: Facts, want: Want) -> Result<Option<Picture>, DecodeError> {
-        if facts.scans != 1 {
-            return Ok(None);
-        }
-        match self.baseline.decode(whole, want, &mut self.planes) {
-            Ok(picture) => Ok(Some(picture)),
-            Err(Refusal::NotBaseline) => Ok(None),
-            Err(Refusal::Broken { what, at }) => Err(DecodeError::Malformed { what, at }),
-        }
+        Ok(Some((Luma { channel: place(plane).of(&self.peeked), range: Range::Full }, size)))
     }
 
     /// Decodes to packed R G B without turning the picture; gives `exif` the EXIF chunk (who likes may honour its orientation).
@@ -294,6 +287,23 @@ impl Jpeg {
         prepare(&raw.data[..end], facts, &mut self.scratch);
         codec(&self.scratch, limits, size, || into.reset(raw.stamp, size), exif)
     }
+}
+
+/// The planes of one picture into `into`; the error is `None` for a kind that the decoder of streams does not know.
+fn planes(
+    baseline: &mut Baseline,
+    whole: &[u8],
+    facts: Facts,
+    want: Want,
+    into: &mut Vec<u8>,
+) -> Result<Picture, Option<DecodeError>> {
+    if facts.scans != 1 {
+        return Err(None);
+    }
+    baseline.decode(whole, want, into).map_err(|refusal| match refusal {
+        Refusal::NotBaseline => None,
+        Refusal::Broken { what, at } => Some(DecodeError::Malformed { what, at }),
+    })
 }
 
 fn place(plane: Plane) -> Place {
