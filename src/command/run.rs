@@ -403,6 +403,8 @@ fn arrangement(threads: usize, cameras: usize) -> (usize, usize) {
 /// Sessions from memory, each run once.
 fn warm(loaded: Loaded) -> Result<Ready, Failure> {
     let Loaded { config, runtime, objects, faces, known, threads, meter, governor, found, nodes, boot } = loaded;
+    let (lookers, inside) = arrangement(threads, config.cameras.len());
+    runtime.lay_out_arena(lookers)?;
     let mut labels = Labels::default();
     let mut models = Vec::new();
     // As many detectors of one model as are to run beside each other; what they know is there once.
@@ -424,7 +426,6 @@ fn warm(loaded: Loaded) -> Result<Ready, Failure> {
         Ok::<_, Failure>((gallery, model, Embedder::new(card, Box::new(session))?))
     });
     let embedder = embedder.transpose()?;
-    let (lookers, inside) = arrangement(threads, config.cameras.len());
     let mut objects = detectors(objects, lookers, inside)?;
     // One thread: up to 640 pixels a second one gains nothing, and it runs beside the objects of the next frame.
     let mut faces = faces.map(|f| detectors(f, 1, 1)).transpose()?.and_then(|mut all| all.pop());

@@ -331,7 +331,10 @@ impl Detector {
         let size = Size::new(64, 48);
         let grey = vec![128; size.pixels() * 3];
         let Some(frame) = Frame::from_rgb(crate::frame::Stamp::default(), size, grey) else { return Ok(()) };
-        self.detect(&frame, Region::whole(size), LongSide::Card, 0.99, &mut Vec::new())
+        self.detect(&frame, Region::whole(size), LongSide::Card, 0.99, &mut Vec::new())?;
+        // Of a dynamic size the camera's pictures want another.
+        self.prep.give_tensor_back();
+        Ok(())
     }
 }
 

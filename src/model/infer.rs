@@ -81,9 +81,18 @@ impl Runtime {
             .with_logger(Arc::new(|_, _, _, _, _| {}))
             .build()
             .map_err(|e| broken(&e))?;
-        // Before any session. It takes no memory until one asks it.
-        sys::one_arena(&environment).map_err(|e| broken(&e))?;
         Ok(Self { environment, path: path.clone() })
+    }
+
+    /// Lays out [`Arena::Common`] for so many inferences at a time; to be called once, before the first session that shares it. It takes
+    /// no memory until one asks it.
+    ///
+    /// # Errors
+    /// [`ModelError::Runtime`] with what ONNX Runtime says against it.
+    pub fn lay_out_arena(&self, inferences: usize) -> Result<(), ModelError> {
+        sys::one_arena(&self.environment, inferences).map_err(|e| ModelError::Runtime {
+            what: format!("ONNX Runtime: {}: no common arena: {}", self.path.display(), one_line(&e)),
+        })
     }
 
     /// The file that was loaded.

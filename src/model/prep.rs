@@ -218,6 +218,12 @@ impl Prep {
         (shape, &self.tensor[..count * w * h * 3])
     }
 
+    /// Frees the tensor; the next picture gets one of the size it needs.
+    pub fn give_tensor_back(&mut self) {
+        (self.tensor, self.input) = Default::default();
+        self.filled.clear();
+    }
+
     /// Makes room for `count` places.
     fn reach(&mut self, count: usize) {
         let len = count * self.input.pixels() * 3;
@@ -439,9 +445,13 @@ mod tests {
         let p = prep.prepare(&f, Region::whole(f.size()), LongSide::Native);
         assert_eq!(p.input, Size::new(1280, 736));
         assert_eq!((p.data[719 * 1280], p.data[720 * 1280]), (7.0, 0.0));
-        // And back: the padding must be written anew.
-        let p = prep.prepare(&f, Region::whole(f.size()), LongSide::Card);
-        assert_eq!((p.data[359 * 640], p.data[360 * 640]), (7.0, 0.0));
+        // And back: the padding must be written anew; and where there is another tensor of the same size.
+        for _ in 0..2 {
+            let p = prep.prepare(&f, Region::whole(f.size()), LongSide::Card);
+            assert_eq!((p.data[359 * 640], p.data[360 * 640], p.data[383 * 640]), (7.0, 0.0, 0.0));
+            prep.give_tensor_back();
+            assert_eq!(prep.tensor.capacity(), 0);
+        }
     }
 
     #[test]

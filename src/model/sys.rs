@@ -20,10 +20,10 @@ use super::infer::OutputView;
 /// Most outputs a session may be asked for: their lists lie on the stack.
 const MOST: usize = 32;
 
-/// So much address space the arena takes at once. Only what was touched takes memory, and a list of all possible pieces, 3 MB (with 64 MB
-/// four inferences at a time needed a second region, 17 MB more). Pieces of one region can be joined again when they are free, which
-/// those of several cannot.
-const REGION: usize = 96 << 20;
+/// So much address space the arena takes at once for each inference that runs beside others, and for two more. Only what was touched takes
+/// memory, and a list of all possible pieces, a thirty-second. Pieces of one region can be joined again when they are free, which those of
+/// several cannot: where four inferences had 64 MB a second region was needed, 17 MB more.
+const REGION: usize = 16 << 20;
 
 /// So much of a free piece may be wasted on somebody who asked for less; what is more is cut off for the next. The runtime's own choice,
 /// 128 MiB, is for machines with other worries: tensors of 4 MB would lie in pieces of 8.
@@ -36,15 +36,16 @@ fn checked(status: OrtStatusPtr) -> Result<(), String> {
     unsafe { ort::Error::result_from_status(status) }.map_err(|e| e.to_string())
 }
 
-/// One arena for all sessions of `environment` that are built `with_env_allocators`; to be called once, before the first of them.
+/// One arena for all sessions of `environment` that are built `with_env_allocators`, of which `inferences` run at a time; to be called
+/// once, before the first of them.
 ///
 /// # Errors
 /// What ONNX Runtime says against it. (A second call is not refused; sessions made before it keep the first arena.)
-pub(super) fn one_arena(environment: &Environment) -> Result<(), String> {
+pub(super) fn one_arena(environment: &Environment, inferences: usize) -> Result<(), String> {
     let cpu = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default);
     let cpu = cpu.map_err(|e| e.to_string())?;
     let keys = [c"initial_chunk_size_bytes".as_ptr(), c"max_dead_bytes_per_chunk".as_ptr()];
-    let values = [REGION, WASTE];
+    let values = [REGION.saturating_mul(inferences.saturating_add(2)), WASTE];
     let mut settings = ptr::null_mut();
     // Needed: `ort` has no wrapper for an environment's allocators.
     // SAFETY: both lists hold as many entries as is said, the keys are C texts that live for ever, and all are only read during the call;

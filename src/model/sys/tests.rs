@@ -6,7 +6,11 @@ use crate::model::infer::{Arena, Infer, OrtSession, Runtime};
 
 fn runtime() -> &'static Runtime {
     static RUNTIME: std::sync::OnceLock<Runtime> = std::sync::OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::load().expect("cargo xtask setup"))
+    RUNTIME.get_or_init(|| {
+        let runtime = Runtime::load().expect("cargo xtask setup");
+        runtime.lay_out_arena(2).expect("the first");
+        runtime
+    })
 }
 
 fn session(name: &str, outputs: &[&str]) -> OrtSession {
