@@ -315,11 +315,12 @@ fn lively(seq: u64) -> Scouted {
     Scouted::Frame { frame: Arc::new(frame), received: MonoNs(0), moved }
 }
 
-/// A table at which the whole of each of `frames` frames is looked at by one looker that does `deed`, whose report may be told of `room`
+/// A table at which the whole of each of `frames` frames is looked at by one looker that does `deed` and has `pulse`, whose report may be told of `room`
 /// frames before it takes one; `report` sits there. Where all stand still the tests end, for nobody can take a thread's work from it.
 fn at_table(
     frames: u64,
     room: usize,
+    pulse: &Pulse,
     deed: impl FnMut() + Send + 'static,
     report: impl FnOnce(&Table<'_>, &mut dyn FnMut(Box<Errand>) -> Option<Box<Errand>>, &Receiver<Seen>),
 ) {
@@ -352,11 +353,11 @@ fn at_table(
         }
     });
     std::thread::scope(|scope| {
-        let (table, pulse) = (&table, &Pulse::default());
-        let seat = table.seat(pulse);
+        let (table, looking, reporting) = (&table, pulse, &Pulse::default());
+        let seat = table.seat(reporting);
         scope.spawn(|| {
             // A death on purpose is no news.
-            let look = std::panic::AssertUnwindSafe(|| table.look(blind(deed), 0.5, &Pulse::default()));
+            let look = std::panic::AssertUnwindSafe(|| table.look(blind(deed), 0.5, looking));
             let _ = std::panic::catch_unwind(look);
         });
         scope.spawn(move || table.bring(&scouted, &Pulse::default()));
@@ -388,7 +389,7 @@ fn reports_errand_is_next_and_lookers_stay_for_it_when_there_are_no_more_frames(
         region();
         gate.recv().expect("let go");
     };
-    at_table(3, 8, looked, |table, send, seen| {
+    at_table(3, 8, &Pulse::default(), looked, |table, send, seen| {
         let is_asked = || table.is_asked();
         std::thread::scope(|scope| {
             let go = &go;
@@ -415,7 +416,7 @@ fn reports_errand_is_next_and_lookers_stay_for_it_when_there_are_no_more_frames(
 fn a_full_queue_keeps_no_looker_from_reports_errand() {
     let log = Log::default();
     let errand = Box::new(Errand::new(blind(note(&log, "errand")), None));
-    at_table(4, 1, note(&log, "region"), |_, send, seen| {
+    at_table(4, 1, &Pulse::default(), note(&log, "region"), |_, send, seen| {
         while !seen.is_full() {
             std::thread::yield_now();
         }
@@ -425,11 +426,40 @@ fn a_full_queue_keeps_no_looker_from_reports_errand() {
     assert!(log.lock().expect("nobody panicked").contains(&"errand"));
 }
 
+/// One that always had a task at hand, and so had not waited for a minute, counted as hung.
+#[test]
+fn a_looker_that_never_waits_gives_a_sign_of_life_with_each_task() {
+    let (log, pulse) = (Log::default(), Arc::<Pulse>::default());
+    let (go, gate) = bounded::<()>(0);
+    let (mut fresh, mut stale) = (note(&log, "fresh"), note(&log, "stale"));
+    let (mut before, looking) = (None, Arc::clone(&pulse));
+    let deed = move || {
+        if let Some(before) = before.replace(watch::now()) {
+            // So late that it counts as hung if its last sign is older than what it did before.
+            let late = MonoNs::plus_ms(before, 60_000);
+            if looking.is_stuck(late) { stale() } else { fresh() }
+        }
+        gate.recv().expect("let go");
+    };
+    // As if it had waited for the first.
+    pulse.work();
+    at_table(3, 8, &pulse, deed, |table, _, _| {
+        for waiting in [1, 1, 0] {
+            while table.waiting() < waiting {
+                std::thread::yield_now();
+            }
+            go.send(()).expect("it works");
+        }
+    });
+    assert_eq!(*log.lock().expect("nobody panicked"), ["fresh", "fresh"]);
+}
+
 #[test]
 fn nobody_waits_for_a_looker_that_died() {
     at_table(
         1,
         1,
+        &Pulse::default(),
         || panic!("on purpose"),
         |_, send, _| {
             assert!(send(Box::new(Errand::new(blind(|| panic!("on purpose")), None))).is_none());

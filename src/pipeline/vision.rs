@@ -146,6 +146,12 @@ impl<'a> Table<'a> {
         self.lock().errand.is_some()
     }
 
+    /// Regions that wait for a looker.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().tasks.len()
+    }
+
     /// Report's place; there is one report.
     pub(super) fn seat<'s>(&'s self, pulse: &'s Pulse) -> Seat<'s, 'a> {
         Seat { table: self, pulse }
