@@ -54,7 +54,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "loopback",
         about: "known pictures as YUYV and MJPG: byte for byte, and the right track.* events of the real models",
         short: true,
-        patience: 600,
+        patience: 240,
         script: script!("loopback"),
         judge: loopback,
     },

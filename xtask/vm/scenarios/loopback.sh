@@ -12,14 +12,13 @@ ended raw 20
 start jpg frames /dev/video11 12
 ended jpg 20
 for which in 10,seeraw 11,seejpg; do
-    configure /tmp/real.toml ssdlite-mobilenet-v2 <<END
+    configure /tmp/real.toml ssdlite-mobilenet-v2-int8 <<END
 [[camera]]
 name = "cat"
 source = "/dev/video${which%,*}"
 faces = false
 END
-    # Where the machine is emulated, loading the model takes a minute and so do two inferences at a time: longer, and the eye counts as hung.
-    start "${which#*,}" porchlight run --config /tmp/real.toml --threads 1
-    seen "${which#*,}" track.appeared 250
-    stop "${which#*,}" 150
+    start "${which#*,}" porchlight run --config /tmp/real.toml
+    seen "${which#*,}" track.appeared 60
+    stop "${which#*,}" 60
 done
