@@ -122,6 +122,12 @@ impl<T, N> Feeder<T, N> {
         Ok(())
     }
 
+    /// The times of which [`Feeder::is_passed_over`] speaks, as far as is known now. Later ones are told when a later frame was looked at, so
+    /// it holds for frames to come.
+    pub fn passed_over(&self) -> Option<Range<MonoNs>> {
+        self.inner.lock().slots[self.index].passed.clone()
+    }
+
     /// Whether a frame captured at `at` need not be put: nobody would open it. Saves a still camera a wake-up a frame.
     pub fn is_passed_over(&self, at: MonoNs) -> bool {
         self.inner.lock().slots[self.index].passed.as_ref().is_some_and(|times| times.contains(&at))

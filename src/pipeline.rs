@@ -436,6 +436,7 @@ fn capture(
             pulse.work();
         }
         let buffer = spare.take().or_else(|| free.try_recv().ok()).unwrap_or_default();
+        camera.source.pass_over(feeder.passed_over());
         match camera.source.next(buffer) {
             Ok(Pulled::Frame(raw)) => {
                 let stamp = raw.stamp;
@@ -464,6 +465,13 @@ fn capture(
                         return;
                     }
                 }
+            }
+            Ok(Pulled::Passed { buffer, stamp }) => {
+                Ledger::count(&ledger.captured);
+                Ledger::count(&ledger.still);
+                gap(&mut counted, &stamp);
+                last = Some(stamp);
+                spare = Some(buffer);
             }
             Ok(Pulled::Skipped { buffer, stamp, .. }) => {
                 Ledger::count(&ledger.captured);

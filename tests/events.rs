@@ -104,6 +104,35 @@ fn stillness_is_not_looked_at() {
     assert!(still >= 80, "only {still} of 315 frames were still, though nobody is there in about 120");
 }
 
+/// A file's frames that nobody would open are passed over unread; those of a stream are read all the same. Each is counted.
+#[test]
+fn frames_that_are_not_read_count_like_those_that_are() {
+    let (width, height, frames) = (320, 240, 240);
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("still.y4m");
+    let mut clip = format!("YUV4MPEG2 W{width} H{height} F30:1 Cmono\n").into_bytes();
+    for frame in 0..frames {
+        clip.extend(b"FRAME\n");
+        clip.extend((0..width * height).map(|i| (i % width / 2 + (i * 7 + frame) % 2) as u8));
+    }
+    std::fs::write(&path, clip).expect("written");
+    let told = |from_file: bool| {
+        let mut command = support::porchlight();
+        command.args(["run", "--deterministic", "--source"]);
+        match from_file {
+            true => command.arg(&path),
+            false => command.arg("-").stdin(std::fs::File::open(&path).expect("it is there")),
+        };
+        let output = command.output().expect("starts");
+        assert_eq!(output.status.code(), Some(0), "{}", support::stderr(&output));
+        let stream = Stream::read(&support::stdout(&output));
+        ["captured", "still", "inferred", "displaced", "undecodable"].map(|what| stream.total(what))
+    };
+    let [captured, still, ..] = told(true);
+    assert!(captured == frames as u64 && still > captured * 3 / 4, "{still} of {captured} still");
+    assert_eq!(told(true), told(false));
+}
+
 #[test]
 fn a_replay_says_the_same_bytes_on_any_number_of_threads() {
     for threads in ["1", "3"] {

@@ -103,9 +103,12 @@ pub fn y4m(data: &[u8]) {
                 decoder.decode(&mut raw, &mut frame).expect("what the reader accepts can be decoded");
                 buffer = raw.data;
             }
-            Ok(Pulled::Skipped { buffer: back, .. } | Pulled::State { buffer: back, .. } | Pulled::Quiet(back)) => {
-                buffer = back
-            }
+            Ok(
+                Pulled::Passed { buffer: back, .. }
+                | Pulled::Skipped { buffer: back, .. }
+                | Pulled::State { buffer: back, .. }
+                | Pulled::Quiet(back),
+            ) => buffer = back,
             Ok(Pulled::End) => return,
             Err(error) => {
                 let line = error.to_string();

@@ -114,7 +114,7 @@ const IOCTL_NUMBERS: &[u64] = &{
 /// The process that sees pixels, from the moment it is sealed.
 pub const EYE: &[Rule] = &[
     rule("read", 0, 63, Always, Files, "files, stdin's pipe: whatever the warden handed over"),
-    rule("pread64", 17, 67, Always, Files, "memory use and temperature, from files opened before the seal"),
+    rule("pread64", 17, 67, Always, Files, "files opened before the seal: clips, memory use, temperature"),
     rule(
         "write",
         1,

@@ -23,6 +23,11 @@ pub(crate) enum Got {
 pub(crate) trait Read: Send {
     /// Up to `into.len()` bytes (which must not be 0).
     fn read(&mut self, into: &mut [u8]) -> io::Result<Got>;
+
+    /// Passes over so many bytes without reading them, where that can be done and all of them are there. False: nothing was done.
+    fn skip(&mut self, _count: usize) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 impl Read for &[u8] {
@@ -39,13 +44,15 @@ pub(crate) struct Input {
     fd: OwnedFd,
     /// Wait for data with a timeout first; pointless for regular files.
     waits: bool,
+    /// Without it: where the next byte lies.
+    at: u64,
     ahead: Vec<u8>,
     taken: usize,
 }
 
 impl Input {
     pub(crate) fn new(fd: OwnedFd, waits: bool) -> Self {
-        Self { fd, waits, ahead: Vec::new(), taken: 0 }
+        Self { fd, waits, at: 0, ahead: Vec::new(), taken: 0 }
     }
 
     /// Makes the first `wanted` bytes visible without consuming them; fewer at the end of data. `stop` is asked while the
@@ -73,7 +80,10 @@ impl Input {
                 Err(error) => return Err(error.into()),
             }
         }
-        match rustix::io::read(&self.fd, into) {
+        let read =
+            if self.waits { rustix::io::read(&self.fd, into) } else { rustix::io::pread(&self.fd, into, self.at) };
+        self.at += *read.as_ref().unwrap_or(&0) as u64;
+        match read {
             Ok(0) => Ok(Got::End),
             Ok(n) => Ok(Got::Bytes(n)),
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(Got::Quiet),
@@ -92,5 +102,14 @@ impl Read for Input {
         into[..n].copy_from_slice(&left[..n]);
         self.taken += n;
         Ok(Got::Bytes(n))
+    }
+
+    fn skip(&mut self, count: usize) -> io::Result<bool> {
+        let Some(last) = count.checked_sub(1).filter(|_| !self.waits && self.taken == self.ahead.len()) else {
+            return Ok(false);
+        };
+        let is_there = rustix::io::pread(&self.fd, &mut [0; 1], self.at + last as u64)? == 1;
+        self.at += if is_there { count as u64 } else { 0 };
+        Ok(is_there)
     }
 }

@@ -37,7 +37,14 @@ pub trait FrameSource: Send {
     /// A [`SourceError`] ends the source: later calls give [`Pulled::End`] or the error again. What a failed camera can do
     /// next, [`SourceError::kind`] says.
     fn next(&mut self, buffer: Vec<u8>) -> Result<Pulled, SourceError>;
+
+    /// Until told otherwise nobody would open frames of these times. Of an uncompressed one a source may give [`Pulled::Passed`], which
+    /// spares whoever copies its bytes.
+    fn pass_over(&mut self, _times: Option<Times>) {}
 }
+
+/// A stretch of stream time, without its end.
+pub type Times = std::ops::Range<MonoNs>;
 
 /// What a source is, known once it is open.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +65,13 @@ pub struct SourceInfo {
 pub enum Pulled {
     /// A frame.
     Frame(RawFrame),
+    /// A whole frame that nobody would open ([`FrameSource::pass_over`]).
+    Passed {
+        /// The buffer, unused.
+        buffer: Vec<u8>,
+        /// The frame's stamp.
+        stamp: Stamp,
+    },
     /// Bytes that were no frame: counted as undecodable.
     Skipped {
         /// The buffer, unused.
@@ -85,6 +99,7 @@ impl std::fmt::Debug for Pulled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Frame(raw) => write!(f, "Frame({raw:?})"),
+            Self::Passed { stamp, .. } => write!(f, "Passed({stamp:?})"),
             Self::Skipped { stamp, reason, .. } => write!(f, "Skipped({stamp:?}, {reason})"),
             Self::State { state, .. } => write!(f, "{state:?}"),
             Self::Quiet(_) => f.write_str("Quiet"),
@@ -349,6 +364,11 @@ impl Ticker {
     /// How many stamps were given.
     pub(crate) fn count(&self) -> u64 {
         self.next
+    }
+
+    /// The time of the next stamp.
+    pub(crate) fn due(&self) -> MonoNs {
+        self.rate.at(self.next)
     }
 
     pub(crate) fn tick(&mut self) -> Stamp {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{FrameSource, Pulled, SourceError, SourceInfo};
+use super::{FrameSource, Pulled, SourceError, SourceInfo, Times};
 use crate::frame::MonoNs;
 
 /// Longest sleep of one pull, so that a stop is noticed. Beyond the time between two frames: it would wake us for nothing.
@@ -22,6 +22,9 @@ pub fn now() -> MonoNs {
 pub struct Pace {
     inner: Box<dyn FrameSource>,
     begun: Option<MonoNs>,
+    /// When the last frame was due, and when the next one will be if frames come evenly.
+    last: MonoNs,
+    expected: MonoNs,
     waiting: Option<Pulled>,
     /// A buffer lent while a frame waits.
     spare: Vec<u8>,
@@ -30,11 +33,21 @@ pub struct Pace {
 impl Pace {
     /// Slows `inner` down to real time.
     pub fn new(inner: Box<dyn FrameSource>) -> Self {
-        Self { inner, begun: None, waiting: None, spare: Vec::new() }
+        Self { inner, begun: None, last: MonoNs(0), expected: MonoNs(0), waiting: None, spare: Vec::new() }
+    }
+
+    /// The time until that stamp is due.
+    fn left(&self, due: MonoNs) -> Duration {
+        let begun = self.begun.map_or(0, |begun| now().0.saturating_sub(begun.0));
+        Duration::from_nanos(due.0.saturating_sub(begun))
     }
 }
 
 impl FrameSource for Pace {
+    fn pass_over(&mut self, times: Option<Times>) {
+        self.inner.pass_over(times);
+    }
+
     fn info(&self) -> &SourceInfo {
         self.inner.info()
     }
@@ -45,19 +58,30 @@ impl FrameSource for Pace {
                 self.spare = buffer;
                 pulled
             }
-            None => self.inner.next(buffer)?,
+            None => {
+                // Read no sooner than needed: until then it may turn out that nobody would open it.
+                let left = self.left(self.expected);
+                if !left.is_zero() {
+                    std::thread::sleep(STEP.min(left));
+                    return Ok(Pulled::Quiet(buffer));
+                }
+                self.inner.next(buffer)?
+            }
         };
         let due = match &pulled {
             Pulled::Frame(raw) => raw.stamp.at,
-            Pulled::Skipped { stamp, .. } => stamp.at,
+            Pulled::Passed { stamp, .. } | Pulled::Skipped { stamp, .. } => stamp.at,
             Pulled::Quiet(_) | Pulled::State { .. } | Pulled::End => return Ok(pulled),
         };
-        let begun = *self.begun.get_or_insert_with(now);
-        let left = due.0.saturating_sub(now().0.saturating_sub(begun.0));
-        if left == 0 {
+        self.begun.get_or_insert_with(now);
+        let left = self.left(due);
+        if left.is_zero() {
+            // And a microsecond: stamps are rounded, and a frame that is read too early is waited for once more.
+            self.expected = MonoNs(due.0.saturating_mul(2).saturating_sub(self.last.0).saturating_add(1000));
+            self.last = due;
             return Ok(pulled);
         }
-        std::thread::sleep(STEP.min(Duration::from_nanos(left)));
+        std::thread::sleep(STEP.min(left));
         self.waiting = Some(pulled);
         Ok(Pulled::Quiet(std::mem::take(&mut self.spare)))
     }

@@ -15,7 +15,7 @@ use super::input::Input;
 use super::mjpeg::MjpegSource;
 use super::synth::{self, Synth};
 use super::y4m::{self, Y4mSource};
-use super::{FrameSource, Pulled, Rate, Skip, SourceError, SourceInfo, Tally, Ticker};
+use super::{FrameSource, Pulled, Rate, Skip, SourceError, SourceInfo, Tally, Ticker, Times};
 use crate::decode::Limits;
 use crate::frame::{CameraId, PixelFormat, Range, RawFrame};
 
@@ -425,6 +425,10 @@ impl Primed {
 }
 
 impl FrameSource for Primed {
+    fn pass_over(&mut self, times: Option<Times>) {
+        self.inner.pass_over(times);
+    }
+
     fn info(&self) -> &SourceInfo {
         self.inner.info()
     }

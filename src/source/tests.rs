@@ -55,6 +55,11 @@ fn drain(source: &mut dyn FrameSource) -> Drained {
                 got.push(Err(reason.to_string()));
                 stamp
             }
+            Ok(Pulled::Passed { buffer: back, stamp }) => {
+                buffer = back;
+                got.push(Err("passed".to_owned()));
+                stamp
+            }
             Ok(Pulled::Quiet(back) | Pulled::State { buffer: back, .. }) => {
                 buffer = back;
                 continue;
@@ -314,6 +319,41 @@ fn a_y4m_cut_anywhere_gives_what_was_whole() {
         let partial = cut > header && !(cut - header).is_multiple_of(14);
         assert_eq!(got.iter().filter(|frame| frame.is_err()).count(), usize::from(partial), "cut at {cut}");
         assert_eq!(end.is_ok(), whole > 0, "cut at {cut}: {end:?}");
+    }
+}
+
+/// Frames longer and shorter than what is read ahead for a line, in a file cut anywhere near its end: what is passed over is as whole as
+/// what is read, and what comes behind it is the same.
+#[test]
+fn a_files_frames_that_nobody_would_open_are_passed_over_unread() {
+    for (header, len) in [("YUV4MPEG2 W128 H72 F10:1 Cmono", 128 * 72), ("YUV4MPEG2 W8 H2 F10:1 Cmono", 16)] {
+        let stream = y4m_stream(header, len, 6);
+        for missing in [0, 1, len - 1, len, len + 3, len + 6, len + 7] {
+            let cut = &stream[..stream.len() - missing];
+            let folder = folder(&[("still.y4m", cut)]);
+            let options = Options::default();
+            let opened = |times: std::ops::Range<u64>| {
+                let path = folder.path().join("still.y4m");
+                let mut source = open(&path.to_string_lossy(), &options).expect("a clip");
+                source.pass_over(Some(MonoNs(times.start * 100_000_000)..MonoNs(times.end * 100_000_000)));
+                drain(source.as_mut())
+            };
+            let (all, end) = opened(0..0);
+            assert!(end.is_ok() && all.iter().flatten().count() == 6 - missing.div_ceil(len + 6), "{missing}");
+            for times in [1..3, 2..9, 0..5] {
+                let (but, end) = opened(times.clone());
+                assert!(end.is_ok());
+                // Its first frame has been read before anybody could say anything, and a short one with the line before it.
+                let is_passed = |i: usize| i > 0 && len > 4096 && times.contains(&(i as u64)) && all[i].is_ok();
+                let wanted = all.iter().cloned().enumerate();
+                let wanted = wanted.map(|(i, f)| if is_passed(i) { Err("passed".to_owned()) } else { f });
+                assert!(but == wanted.collect::<Vec<_>>(), "{header} {missing} {times:?}");
+            }
+        }
+        // What cannot be passed over is read.
+        let mut source = Y4mSource::new("-", stream.as_slice(), CameraId(0), None, Limits::default());
+        source.pass_over(Some(MonoNs(0)..MonoNs(u64::MAX)));
+        assert_eq!(drain(&mut source).0.iter().flatten().count(), 6);
     }
 }
 

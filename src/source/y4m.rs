@@ -11,7 +11,7 @@
 use std::io;
 
 use super::input::{Got, Read};
-use super::{FrameSource, Pulled, Rate, Skip, SourceError, SourceInfo, Tally, Ticker};
+use super::{FrameSource, Pulled, Rate, Skip, SourceError, SourceInfo, Tally, Ticker, Times};
 use crate::decode::Limits;
 use crate::frame::{CameraId, PixelFormat, Range, RawFrame};
 use crate::geom::Size;
@@ -146,6 +146,8 @@ pub(crate) struct Y4mSource<R> {
     ahead_len: usize,
     /// Bytes consumed.
     offset: u64,
+    /// Times of frames that nobody would open.
+    passed: Option<Times>,
 }
 
 impl<R: Read> Y4mSource<R> {
@@ -175,6 +177,7 @@ impl<R: Read> Y4mSource<R> {
             ahead_at: 0,
             ahead_len: 0,
             offset: 0,
+            passed: None,
         }
     }
 
@@ -250,6 +253,25 @@ impl<R: Read> Y4mSource<R> {
         Ok(Got::Bytes(wanted))
     }
 
+    /// Whether nobody wants the bytes of the next frame.
+    fn is_passed_over(&self) -> bool {
+        self.passed.as_ref().is_some_and(|times| times.contains(&self.ticker.due()))
+    }
+
+    /// Passes over a frame's bytes, if that can be done and all are there.
+    fn skip(&mut self, bytes: usize) -> Result<bool, SourceError> {
+        let Some(more) = bytes.checked_sub(self.ahead_len - self.ahead_at) else { return Ok(false) };
+        match self.input.skip(more) {
+            Ok(true) => {
+                (self.ahead_at, self.ahead_len) = (0, 0);
+                self.offset += bytes as u64;
+                Ok(true)
+            }
+            Ok(false) => Ok(false),
+            Err(error) => Err(self.io_error(error)),
+        }
+    }
+
     fn cut(&mut self, buffer: Vec<u8>, what: &str) -> Pulled {
         self.state = State::Done;
         let reason = Skip::new(format_args!("byte {}: {what} is cut off by the end of data", self.offset));
@@ -259,6 +281,10 @@ impl<R: Read> Y4mSource<R> {
 }
 
 impl<R: Read> FrameSource for Y4mSource<R> {
+    fn pass_over(&mut self, times: Option<Times>) {
+        self.passed = times;
+    }
+
     fn info(&self) -> &SourceInfo {
         &self.info
     }
@@ -303,6 +329,11 @@ impl<R: Read> FrameSource for Y4mSource<R> {
                     Got::End => return Ok(self.cut(buffer, "a FRAME line")),
                 },
                 (State::Body, Some(header)) => {
+                    if self.have == 0 && self.is_passed_over() && self.skip(header.frame_len())? {
+                        self.state = State::FrameLine;
+                        self.tally.frame();
+                        return Ok(Pulled::Passed { buffer, stamp: self.ticker.tick() });
+                    }
                     if self.have == 0 && self.body.capacity() < buffer.capacity() {
                         // The lent buffer takes the place of a smaller one; nothing of either is needed.
                         return self.next_with(buffer);

@@ -13,6 +13,7 @@ use crate::decode::Limits;
 use crate::event::CameraReason;
 use crate::frame::{MonoNs, PixelFormat};
 use crate::geom::Size;
+use crate::source::Times;
 use crate::source::opener::{Opener, is_absent};
 use crate::source::{Kind, SourceError, pace};
 
@@ -239,8 +240,14 @@ impl Driver for Kernel {
         Ok((agreed, ring))
     }
 
-    fn pull(&mut self, stream: &mut Ring, wait: Duration, into: &mut Vec<u8>) -> Result<Option<Filled>, Trouble> {
-        stream.pull(wait, into).map_err(|e| Named(&self.name).failed("read a frame", &e))
+    fn pull(
+        &mut self,
+        stream: &mut Ring,
+        wait: Duration,
+        passed: Option<&Times>,
+        into: &mut Vec<u8>,
+    ) -> Result<Option<Filled>, Trouble> {
+        stream.pull(wait, passed, into).map_err(|e| Named(&self.name).failed("read a frame", &e))
     }
 
     fn holds(&self, stream: &Ring, agreed: &Agreed) -> bool {

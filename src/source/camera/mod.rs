@@ -51,7 +51,7 @@ use negotiate::{believable, unwrap_sequence};
 use sys::Filled;
 
 use super::opener::{Opener, PathOpener};
-use super::{CameraState, Change, FrameSource, Kind, Pulled, Skip, SourceError, SourceInfo};
+use super::{CameraState, Change, FrameSource, Kind, Pulled, Skip, SourceError, SourceInfo, Times};
 use crate::decode::{Limits, least_bytes};
 use crate::event::CameraReason;
 use crate::frame::{CameraId, MonoNs, PixelFormat, Range, RawFrame, Stamp};
@@ -141,6 +141,7 @@ trait Driver: Send {
         &mut self,
         stream: &mut Self::Stream,
         wait: Duration,
+        passed: Option<&Times>,
         into: &mut Vec<u8>,
     ) -> Result<Option<Filled>, Trouble>;
     /// Whether what was agreed is still so.
@@ -188,6 +189,8 @@ struct Life<D: Driver> {
     later: Option<Pulled>,
     /// Broken frames in a row.
     broken: u32,
+    /// Times of frames that nobody would open.
+    passed: Option<Times>,
     seq: u64,
     sequence: Option<(u32, u64)>,
     last: MonoNs,
@@ -216,6 +219,7 @@ impl<D: Driver> Life<D> {
             delivered: false,
             later: None,
             broken: 0,
+            passed: None,
             seq: 0,
             sequence: None,
             last: MonoNs(0),
@@ -312,7 +316,11 @@ impl<D: Driver> Life<D> {
         } else {
             FIRST_FRAME.max(Duration::from_secs_f64((2.0 / agreed.fps.max(0.1)).min(80.0)))
         };
-        let lost = match self.driver.pull(stream, WAIT, &mut buffer) {
+        // Whether a picture is whole is seen from its length, unless it is compressed. The first one after a state is always given.
+        let is_raw = !matches!(agreed.format, PixelFormat::Mjpg | PixelFormat::Still);
+        let is_online = matches!(self.said, Some((Change::Online, _)));
+        let passed = self.passed.as_ref().filter(|_| is_raw && is_online);
+        let lost = match self.driver.pull(stream, WAIT, passed, &mut buffer) {
             Ok(None) if self.driver.now().0.saturating_sub(fresh.0) < patience.as_nanos() as u64 => {
                 return Pulled::Quiet(buffer);
             }
@@ -323,7 +331,11 @@ impl<D: Driver> Life<D> {
             Err(Trouble { error, reason }) => self.away(error.kind(), reason, error.to_string()),
             Ok(Some(filled)) => {
                 *fresh = now;
-                let short = least_bytes(agreed.format, agreed.size, agreed.stride).is_none_or(|n| buffer.len() < n);
+                let short = least_bytes(agreed.format, agreed.size, agreed.stride).is_none_or(|n| filled.bytes < n);
+                if filled.passed && !filled.broken && !short {
+                    self.broken = 0;
+                    return Pulled::Passed { buffer, stamp: self.stamp(&filled) };
+                }
                 if !filled.broken && !short {
                     let adjusted = (!*proven && !agreed.adjusted.is_empty()).then(|| agreed.adjusted.clone());
                     *proven = true;
@@ -332,11 +344,11 @@ impl<D: Driver> Life<D> {
                     let frame = RawFrame { stamp, format, size: Some(size), stride, range, data: buffer };
                     return self.good(frame, adjusted);
                 }
-                let why = match (filled.broken, buffer.is_empty()) {
+                let why = match (filled.broken, filled.bytes == 0) {
                     (true, _) => "the driver marked it as broken".to_owned(),
                     (false, true) => "no bytes".to_owned(),
                     (false, false) => {
-                        format!("{} bytes, too few for {} {}", buffer.len(), agreed.size, agreed.format.name())
+                        format!("{} bytes, too few for {} {}", filled.bytes, agreed.size, agreed.format.name())
                     }
                 };
                 if self.broken + 1 >= DEGRADED_AFTER && !self.driver.holds(stream, agreed) {
@@ -443,6 +455,10 @@ impl CameraSource {
 }
 
 impl FrameSource for CameraSource {
+    fn pass_over(&mut self, times: Option<Times>) {
+        self.0.passed = times;
+    }
+
     fn info(&self) -> &SourceInfo {
         &self.0.info
     }

@@ -22,6 +22,7 @@ use v4l::v4l_sys as raw;
 
 use super::negotiate::{FourCc, Interval};
 use crate::frame::MonoNs;
+use crate::source::Times;
 
 /// Whatever takes pictures. Not V4L2_CAP_VIDEO_OVERLAY: that is a camera which draws onto a screen, as old television cards did.
 const SHOWING: u32 = raw::V4L2_CAP_VIDEO_OUTPUT
@@ -306,6 +307,10 @@ pub(super) struct Filled {
     pub(super) at: Option<MonoNs>,
     /// The driver says that the content is damaged. Nothing was copied.
     pub(super) broken: bool,
+    /// How many bytes the driver gave.
+    pub(super) bytes: usize,
+    /// Whether they were left where they were, because nobody wants them.
+    pub(super) passed: bool,
 }
 
 impl Ring {
@@ -355,11 +360,17 @@ impl Ring {
     }
 
     /// Waits up to `wait` for a frame and copies its bytes into `into`, cut at what the driver says is used; the buffer goes
-    /// back to the driver before this returns, whatever happens in between. `None`: no frame yet.
+    /// back to the driver before this returns, whatever happens in between. Of a frame of the `passed` times nothing is copied. `None`: no
+    /// frame yet.
     ///
     /// # Errors
     /// What the device says. The stream is then of no use any more.
-    pub(super) fn pull(&mut self, wait: Duration, into: &mut Vec<u8>) -> io::Result<Option<Filled>> {
+    pub(super) fn pull(
+        &mut self,
+        wait: Duration,
+        passed: Option<&Times>,
+        into: &mut Vec<u8>,
+    ) -> io::Result<Option<Filled>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -382,9 +393,19 @@ impl Ring {
             Err(error) => return Err(error),
         }
         let broken = buffer.flags & raw::V4L2_BUF_FLAG_ERROR != 0;
+        let monotonic = buffer.flags & raw::V4L2_BUF_FLAG_TIMESTAMP_MASK == raw::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
+        let at = match (u64::try_from(buffer.timestamp.tv_sec), u64::try_from(buffer.timestamp.tv_usec)) {
+            (Ok(sec), Ok(usec)) if monotonic => {
+                Some(MonoNs(sec.saturating_mul(1_000_000_000).saturating_add(usec.saturating_mul(1000))))
+            }
+            _ => None,
+        };
+        let passed = passed.zip(at).is_some_and(|(times, at)| times.contains(&at));
         into.clear();
+        let mut bytes = 0;
         if let (Some(map), false) = (self.maps.get(buffer.index as usize), broken) {
-            let used = (buffer.bytesused as usize).min(map.length);
+            bytes = (buffer.bytesused as usize).min(map.length);
+            let used = if passed { 0 } else { bytes };
             into.reserve(used);
             // SAFETY: `map` is a readable mapping of at least `used` bytes and `into` has room for as many; they are different
             // memory. The bytes are copied through pointers, never seen as a slice: a driver that writes into a buffer which is
@@ -395,14 +416,7 @@ impl Ring {
             }
         }
         self.failed = self.queue(buffer.index).err();
-        let monotonic = buffer.flags & raw::V4L2_BUF_FLAG_TIMESTAMP_MASK == raw::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
-        let at = match (u64::try_from(buffer.timestamp.tv_sec), u64::try_from(buffer.timestamp.tv_usec)) {
-            (Ok(sec), Ok(usec)) if monotonic => {
-                Some(MonoNs(sec.saturating_mul(1_000_000_000).saturating_add(usec.saturating_mul(1000))))
-            }
-            _ => None,
-        };
-        Ok(Some(Filled { sequence: buffer.sequence, at, broken }))
+        Ok(Some(Filled { sequence: buffer.sequence, at, broken, bytes, passed }))
     }
 }
 

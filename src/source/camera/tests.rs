@@ -122,7 +122,13 @@ impl Driver for Simulated {
         }
     }
 
-    fn pull(&mut self, stream: &mut Streaming, wait: Duration, into: &mut Vec<u8>) -> Result<Option<Filled>, Trouble> {
+    fn pull(
+        &mut self,
+        stream: &mut Streaming,
+        wait: Duration,
+        passed: Option<&Times>,
+        into: &mut Vec<u8>,
+    ) -> Result<Option<Filled>, Trouble> {
         let failed = |errno: Errno| Named("simulated").failed("read a frame", &io::Error::from(errno));
         let weather = self.weather();
         let now = self.clock.load(Relaxed);
@@ -147,7 +153,11 @@ impl Driver for Simulated {
             into.truncate(100);
         }
         let broken = matches!(weather, Weather::Fine { broken } if broken > 0 && self.sequence.is_multiple_of(broken));
-        Ok(Some(Filled { sequence: self.sequence, at: Some(MonoNs(at)), broken }))
+        let (bytes, passed) = (into.len(), passed.is_some_and(|times| times.contains(&MonoNs(at))));
+        if passed {
+            into.clear();
+        }
+        Ok(Some(Filled { sequence: self.sequence, at: Some(MonoNs(at)), broken, bytes, passed }))
     }
 
     fn holds(&self, stream: &Streaming, agreed: &Agreed) -> bool {
@@ -170,14 +180,26 @@ impl Driver for Simulated {
 #[derive(Debug)]
 enum Seen {
     Frame(Stamp),
+    Passed(Stamp),
     Skipped(Stamp),
     State(CameraState),
 }
 
 fn live(forecast: &[(u64, Weather)], afterwards: Weather, until_ms: u64) -> (Vec<(u64, Seen)>, Simulated) {
+    live_but(None, forecast, afterwards, until_ms)
+}
+
+/// Nobody would open frames of the `passed` times.
+fn live_but(
+    passed: Option<Times>,
+    forecast: &[(u64, Weather)],
+    afterwards: Weather,
+    until_ms: u64,
+) -> (Vec<(u64, Seen)>, Simulated) {
     let driver = Simulated::new(forecast, afterwards);
     let clock = Arc::clone(&driver.clock);
     let mut life = Life::new(driver, CameraId(3), Wish { fps: 20.0, ..Wish::default() }, Limits::default());
+    life.passed = passed;
     let mut seen = Vec::new();
     let mut buffer = Vec::new();
     let mut pulls = 0;
@@ -192,6 +214,11 @@ fn live(forecast: &[(u64, Weather)], afterwards: Weather, until_ms: u64) -> (Vec
             Pulled::Frame(raw) => {
                 buffer = raw.data;
                 Seen::Frame(raw.stamp)
+            }
+            Pulled::Passed { buffer: back, stamp } => {
+                assert!(back.is_empty(), "nothing was copied");
+                buffer = back;
+                Seen::Passed(stamp)
             }
             Pulled::Skipped { buffer: back, stamp, .. } => {
                 buffer = back;
@@ -238,6 +265,34 @@ fn an_unplugged_camera_is_reported_and_comes_back() {
     assert!((4000..4300).contains(&on), "online at {on}");
     assert!(states[2].3 > 10, "every look counts as a try: {states:?}");
     assert_eq!(driver.streams.load(Relaxed), 0, "with the life ended, the stream has");
+}
+
+#[test]
+fn what_nobody_would_open_is_counted_and_not_copied_unless_it_tells_of_a_camera() {
+    let weather = [(1000, FINE), (1000, Weather::Fine { broken: 4 }), (500, Weather::Unplugged)];
+    let (seen, _) = live_but(Some(MonoNs(500 * MS)..MonoNs(3500 * MS)), &weather, FINE, 4000);
+    let count = |from: u64, to: u64| {
+        let within = seen.iter().filter(|(at, _)| (from * MS..to * MS).contains(at));
+        within.fold([0; 3], |[frames, passed, skipped], (_, what)| match what {
+            Seen::Frame(_) => [frames + 1, passed, skipped],
+            Seen::Passed(_) => [frames, passed + 1, skipped],
+            Seen::Skipped(_) => [frames, passed, skipped + 1],
+            Seen::State(_) => [frames, passed, skipped],
+        })
+    };
+    let [before, within, broken] = [count(0, 500), count(500, 1000), count(1000, 2000)];
+    assert!(before[0] >= 9 && before[1..] == [0, 0], "{before:?}");
+    assert!(within[1] >= 9 && [within[0], within[2]] == [0, 0], "{within:?}");
+    assert!(broken[0] == 0 && broken[1] >= 14 && broken[2] >= 4, "{broken:?}");
+    // That it is back again is told with a frame.
+    let back = count(2500, 3500);
+    assert!(back[0] == 1 && back[1] >= 10, "{back:?}");
+    assert!(count(3500, 4000)[0] >= 9);
+    let stamps = seen.iter().filter_map(|(_, what)| match what {
+        Seen::Frame(stamp) | Seen::Passed(stamp) | Seen::Skipped(stamp) => Some(stamp.seq),
+        Seen::State(_) => None,
+    });
+    assert!(stamps.enumerate().all(|(i, seq)| seq == i as u64), "each has its number");
 }
 
 #[test]
@@ -303,7 +358,7 @@ fn no_room_on_the_bus_asks_for_less() {
                 buffer
             }
             Pulled::Frame(raw) => raw.data,
-            Pulled::Skipped { buffer, .. } | Pulled::Quiet(buffer) => buffer,
+            Pulled::Passed { buffer, .. } | Pulled::Skipped { buffer, .. } | Pulled::Quiet(buffer) => buffer,
             Pulled::End => panic!("a camera does not end"),
         };
     }
@@ -341,15 +396,19 @@ proptest! {
     /// Whatever happens: one stream at a time; numbers without gaps and times that move on; frames only while it is said to be
     /// online; no state said twice in a row; not much said; and within 2 seconds of fair weather it delivers again.
     #[test]
-    fn any_fault_heals(forecast in prop::collection::vec((20u64..4000, any_weather()), 0..12)) {
+    fn any_fault_heals(
+        forecast in prop::collection::vec((20u64..4000, any_weather()), 0..12),
+        passed in prop::option::of((0u64..20_000, 1u64..10_000)),
+    ) {
         let end: u64 = forecast.iter().map(|(ms, _)| ms).sum();
-        let (seen, driver) = live(&forecast, FINE, end + 4000);
+        let passed = passed.map(|(from, for_ms)| MonoNs(from * MS)..MonoNs((from + for_ms) * MS));
+        let (seen, driver) = live_but(passed, &forecast, FINE, end + 4000);
         let mut online = false;
         let mut said = None;
         let (mut seq, mut last) = (0, 0);
         for (_, what) in &seen {
             match what {
-                Seen::Frame(stamp) | Seen::Skipped(stamp) => {
+                Seen::Frame(stamp) | Seen::Passed(stamp) | Seen::Skipped(stamp) => {
                     prop_assert_eq!(stamp.seq, seq);
                     prop_assert!(stamp.at.0 > last, "{:?}", stamp);
                     prop_assert!(online || matches!(what, Seen::Skipped(_)));
@@ -364,7 +423,7 @@ proptest! {
             }
         }
         prop_assert!(online, "it is back: {:?}", seen.last());
-        let first = seen.iter().find(|(at, what)| matches!(what, Seen::Frame(_)) && *at >= end * MS);
+        let first = seen.iter().find(|(at, what)| matches!(what, Seen::Frame(_) | Seen::Passed(_)) && *at >= end * MS);
         // A stall that has not been noticed yet, or a format, takes its own time.
         let late = first.map_or(u64::MAX, |(at, _)| at / MS - end);
         prop_assert!(late <= 2000, "{} ms", late);
