@@ -76,8 +76,11 @@ impl FrameSource for Pace {
         self.begun.get_or_insert_with(now);
         let left = self.left(due);
         if left.is_zero() {
-            // And a microsecond: stamps are rounded, and a frame that is read too early is waited for once more.
-            self.expected = MonoNs(due.0.saturating_mul(2).saturating_sub(self.last.0).saturating_add(1000));
+            let between = due.0.saturating_sub(self.last.0);
+            if between > 0 {
+                // And a microsecond: stamps are rounded, and a frame that is read too early is waited for once more.
+                self.expected = MonoNs(due.0.saturating_add(between).saturating_add(1000));
+            }
             self.last = due;
             return Ok(pulled);
         }

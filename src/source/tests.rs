@@ -636,6 +636,13 @@ fn real_time_holds_frames_back_and_changes_no_stamp() {
     assert!(end.is_ok());
     assert_eq!(got.len(), 5);
     assert!(begun.elapsed().as_millis() >= 200, "4 intervals of 50 ms took {:?}", begun.elapsed());
+    // Once the time between two frames is known the next one is not read before it is due.
+    let mut even = paced("synth:8x8@2:3");
+    let mut frames = 0;
+    while frames < 2 {
+        frames += usize::from(matches!(even.next(Vec::new()), Ok(Pulled::Frame(_))));
+    }
+    assert!(matches!(even.next(vec![1; 10]), Ok(Pulled::Quiet(buffer)) if buffer == [1; 10]), "read too early");
     // A pull never sleeps for long, or a stop would not be seen.
     let mut slow = paced("synth:8x8@0.001:2");
     assert!(matches!(slow.next(Vec::new()), Ok(Pulled::Frame(_))));
