@@ -344,23 +344,29 @@ fn at_table(
     (0..frames).for_each(|seq| scouted_to.send(lively(seq)).expect("room"));
     drop(scouted_to);
     let Scouted::Frame { frame, .. } = lively(0) else { unreachable!("it is a frame") };
-    let (ended, end) = bounded::<()>(0);
+    // Whoever works has the way; it is closed once all of them have ended.
+    let (working, all_ended) = bounded::<()>(0);
     let test = std::thread::current().name().unwrap_or_default().to_owned();
-    std::thread::spawn(move || {
-        if end.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{test}: lookers, vision and report have stood still for a minute");
-            std::process::abort();
-        }
-    });
     std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if all_ended.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{test}: looker, vision or report has stood still for a minute");
+                std::process::abort();
+            }
+        });
+        let (looker_works, vision_works, _report_works) = (working.clone(), working.clone(), working);
         let (table, looking, reporting) = (&table, pulse, &Pulse::default());
         let seat = table.seat(reporting);
-        scope.spawn(|| {
+        scope.spawn(move || {
+            let _works = looker_works;
             // A death on purpose is no news.
             let look = std::panic::AssertUnwindSafe(|| table.look(blind(deed), 0.5, looking));
             let _ = std::panic::catch_unwind(look);
         });
-        scope.spawn(move || table.bring(&scouted, &Pulse::default()));
+        scope.spawn(move || {
+            let _works = vision_works;
+            table.bring(&scouted, &Pulse::default());
+        });
         let mut send = |errand: Box<Errand>| {
             let mut kept = Some(errand);
             seat.ask(&mut kept, Ask::Faces, &frame, |_| ()).map(|done| {
@@ -370,7 +376,6 @@ fn at_table(
         };
         report(table, &mut send, &seen);
     });
-    drop(ended);
 }
 
 type Log = Arc<std::sync::Mutex<Vec<&'static str>>>;
