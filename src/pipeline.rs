@@ -360,6 +360,11 @@ pub fn run<W: Write + Send>(
         threads.push(start(scope, "vision".into(), second, move || table.bring(&scouted, second)));
         let work = move || report.run(&seen, &table.seat(third), &message_to, &frame_free, &sheet_free, third);
         threads.push(start(scope, "report".into(), third, work));
+        // For a thread there may be no memory. The others would wait for it as for one that died.
+        if threads.iter().any(Result::is_err) {
+            stop.store(true, Ordering::Release);
+            table.give_up();
+        }
         let reader_gone = || {
             let now = watch::now();
             look_around(!pulses.iter().any(|pulse| pulse.is_stuck(now)))

@@ -472,6 +472,21 @@ fn nobody_waits_for_a_looker_that_died() {
     );
 }
 
+/// With too little memory lookers were not started, and everybody waited for them.
+#[test]
+fn nobody_waits_for_a_thread_that_was_not_started() {
+    let (go, gate) = bounded::<()>(0);
+    let nothing_done = move || {
+        let _ = gate.recv();
+    };
+    at_table(4, 1, &Pulse::default(), nothing_done, |table, send, seen| {
+        table.give_up();
+        assert!(send(Box::new(Errand::new(blind(|| ()), None))).is_none(), "there is nobody");
+        assert_eq!(seen.iter().count(), 0);
+        drop(go);
+    });
+}
+
 #[test]
 fn a_look_is_unknown_to_the_next_frame_and_to_one_more_after_a_frame_without() {
     let mut hindsight = Hindsight::default();

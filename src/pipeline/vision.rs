@@ -72,10 +72,7 @@ struct LastWord<'a, 'b>(&'a Table<'b>);
 impl Drop for LastWord<'_, '_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let mut vision = self.0.lock();
-            (vision.over, vision.broken) = (true, true);
-            self.0.settle(&mut vision);
-            self.0.done.notify_all();
+            self.0.give_up();
         }
     }
 }
@@ -155,6 +152,14 @@ impl<'a> Table<'a> {
     /// Report's place; there is one report.
     pub(super) fn seat<'s>(&'s self, pulse: &'s Pulse) -> Seat<'s, 'a> {
         Seat { table: self, pulse }
+    }
+
+    /// Ends it all: somebody at the table died, or was never there. Nobody waits for anybody any more.
+    pub(super) fn give_up(&self) {
+        let mut vision = self.lock();
+        (vision.over, vision.broken) = (true, true);
+        self.settle(&mut vision);
+        self.done.notify_all();
     }
 
     /// A thread that panicked here has its [`LastWord`]: nobody goes on with what it left.
