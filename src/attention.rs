@@ -34,8 +34,11 @@ pub struct Settings {
     pub every_frame: bool,
     /// Between looks at the whole frame while something moves. Default 1000 ms.
     pub sweep_ms: u64,
-    /// The same when nothing moves and nothing is known; longest interval when known things only stand. Default 10000 ms.
+    /// The same when nothing moves and nothing is known. Twice as long after each, up to [`Settings::longest_sweep_ms`]. Default 10000 ms.
     pub idle_sweep_ms: u64,
+    /// Longest interval between looks at the whole of a scene in which nothing moves. Whatever comes moves, and is looked at then; what this is
+    /// for is what was there before in too little light. Default 60000 ms.
+    pub longest_sweep_ms: u64,
     /// Longest interval between looks at a track that stands. Default 10000 ms.
     pub longest_ms: u64,
     /// Shortest time between looks at a confirmed track on which something moves; 0 for every frame. Default 100 ms: ten looks a second
@@ -76,6 +79,7 @@ impl Default for Settings {
             every_frame: false,
             sweep_ms: 1000,
             idle_sweep_ms: 10_000,
+            longest_sweep_ms: 60_000,
             longest_ms: 10_000,
             track_every_ms: 100,
             calm_every_ms: 400,
@@ -397,7 +401,7 @@ impl Attention {
             self.started = true;
             self.last_whole = at;
             if !busy {
-                self.whole_interval_ms = interval.saturating_mul(2).min(s.idle_sweep_ms.max(s.sweep_ms));
+                self.whole_interval_ms = interval.saturating_mul(2).min(s.longest_sweep_ms.max(s.sweep_ms));
             }
         }
         whole

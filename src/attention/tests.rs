@@ -184,17 +184,22 @@ fn two_beside_each_other_share_a_crop_and_two_far_apart_do_not() {
 }
 
 #[test]
-fn nothing_is_looked_at_until_the_idle_sweep_whatever_the_rate_of_frames() {
+fn nothing_is_looked_at_until_the_idle_sweep_which_grows_rare_whatever_the_rate_of_frames() {
     for fps in [5_u64, 15, 30] {
         let mut a = started();
         let mut looks = Vec::new();
-        for i in 1..fps * 22 {
+        for i in 1..fps * 200 {
             let now = i * 1000 / fps;
             if !a.choose(ms(now), HD, &still(), []).is_empty() {
                 looks.push(now);
             }
         }
-        assert_eq!(looks, [10_000, 20_000], "{fps} fps");
+        assert_eq!(looks, [10_000, 30_000, 70_000, 130_000, 190_000], "{fps} fps");
+        // What moves is looked at, and what comes to rest is swept as soon as ever.
+        assert!(!a.choose(ms(200_000), HD, &moving(&[person(300.0, 300.0)]), []).is_empty());
+        let rested = (1..fps * 22).map(|i| 200_000 + i * 1000 / fps);
+        let looks: Vec<u64> = rested.filter(|now| a.choose(ms(*now), HD, &still(), []).whole).collect();
+        assert_eq!(looks, [210_000], "{fps} fps");
     }
 }
 
@@ -324,7 +329,7 @@ fn another_size_is_looked_at_whole() {
 fn a_clock_that_steps_back_does_not_stop_the_sweeps() {
     let mut a = started();
     a.choose(ms(3_600_000), HD, &still(), []);
-    let looks = (1..120).filter(|i| !a.choose(ms(i * 100), HD, &still(), []).is_empty()).count();
+    let looks = (1..210).filter(|i| !a.choose(ms(i * 100), HD, &still(), []).is_empty()).count();
     assert!(looks >= 1);
 }
 

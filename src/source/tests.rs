@@ -643,6 +643,26 @@ fn real_time_holds_frames_back_and_changes_no_stamp() {
         frames += usize::from(matches!(even.next(Vec::new()), Ok(Pulled::Frame(_))));
     }
     assert!(matches!(even.next(vec![1; 10]), Ok(Pulled::Quiet(buffer)) if buffer == [1; 10]), "read too early");
+    // For frames that nobody would open nobody wakes; they are given one after another when the first that somebody may open is due.
+    let mut calm = paced("synth:8x8@50:20");
+    let mut pulled = |passed: Option<Times>, wanted: usize| {
+        calm.pass_over(passed);
+        let (mut frames, mut waits) = (0, 0);
+        while frames < wanted {
+            match calm.next(Vec::new()) {
+                Ok(Pulled::Frame(_)) => frames += 1,
+                Ok(Pulled::Quiet(_)) => waits += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        waits
+    };
+    pulled(None, 3);
+    let ms = |ms: u64| MonoNs(ms * 1_000_000);
+    let begun = std::time::Instant::now();
+    // Those of 60, 80 ... 140 ms; and that of 160.
+    assert!(pulled(Some(ms(50)..ms(150)), 6) <= 1);
+    assert!(begun.elapsed().as_millis() >= 100, "too early, after {:?}", begun.elapsed());
     // A pull never sleeps for long, or a stop would not be seen.
     let mut slow = paced("synth:8x8@0.001:2");
     assert!(matches!(slow.next(Vec::new()), Ok(Pulled::Frame(_))));
