@@ -123,7 +123,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 )?;
                 raw.data
             }
-            Pulled::Passed { buffer, .. } => buffer,
+            Pulled::Passed { buffer, .. } | Pulled::Unread { raw: RawFrame { data: buffer, .. }, .. } => buffer,
             Pulled::Skipped { buffer, reason, .. } => {
                 writeln!(out, "skipped {reason}")?;
                 buffer

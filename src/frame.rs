@@ -156,6 +156,12 @@ impl std::fmt::Debug for Channel<'_> {
     }
 }
 
+/// Rows of a plane, which may be fetched only when they are asked for: from above to below.
+pub trait Rows {
+    /// `count` rows from row `first` on, one behind the other without padding; `None` when they cannot be had.
+    fn rows(&mut self, first: usize, count: usize) -> Option<&[u8]>;
+}
+
 /// What motion is looked for in: brightness, and what stands for black and white in it.
 #[derive(Clone, Copy, Debug)]
 pub struct Luma<'a> {

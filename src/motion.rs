@@ -23,7 +23,7 @@
 //! ([`Settings::weather_frames`]) before it counts; what is much larger than they counts at once, and so does everything in
 //! dry weather.
 
-use crate::frame::{Channel, Frame, Luma, MonoNs, Range};
+use crate::frame::{Channel, Frame, Luma, MonoNs, Range, Rows};
 use crate::geom::{Box2, FramePx, Size};
 
 /// Thresholds and time constants. Luma is 0..=255, the mean over a cell.
@@ -94,6 +94,19 @@ pub struct Plane {
     weights: Vec<u16>,
 }
 
+/// Rows in memory. The last one may end with its last pixel.
+struct Lying<'a> {
+    data: &'a [u8],
+    stride: usize,
+}
+
+impl Rows for Lying<'_> {
+    fn rows(&mut self, first: usize, count: usize) -> Option<&[u8]> {
+        let rest = self.data.get(first * self.stride..)?;
+        Some(&rest[..rest.len().min(count * self.stride)])
+    }
+}
+
 /// The largest cell side for which the sums below cannot overflow.
 const MAX_CELL: u32 = 256;
 /// The most rows summed for one row of cells, for the same reason.
@@ -110,7 +123,7 @@ impl Plane {
             None => {
                 let [Channel { data, stride, .. }, ..] = frame.channels();
                 // BT.601 luma in 256ths.
-                self.shrink(data, size, stride, size, cells, &[77, 150, 29]);
+                self.shrink(&mut Lying { data, stride }, stride, size, size, cells, &[77, 150, 29]);
             }
         }
     }
@@ -129,17 +142,37 @@ impl Plane {
         if stride < row || needed.is_none_or(|n| data.len() < n) {
             return false;
         }
-        self.shrink(data, size, stride, frame, cells, weights);
+        self.shrink(&mut Lying { data, stride }, stride, size, frame, cells, weights);
+        self.stretch(range);
+        true
+    }
+
+    /// Shrinks a plane of luma of size `frame`, a byte a pixel, that is fetched row by row. Rows that cannot be had are no plane: false, and
+    /// nothing is left of the one before.
+    pub fn set_rows(&mut self, rows: &mut impl Rows, frame: Size, range: Range, cells: u32) -> bool {
+        let is_whole = self.shrink(rows, frame.width as usize, frame, frame, cells, &[256]);
+        self.stretch(range);
+        is_whole
+    }
+
+    /// So that a difference means the same whatever the camera calls black and white.
+    fn stretch(&mut self, range: Range) {
         if range == Range::Limited {
-            // So that a difference means the same whatever the camera calls black and white.
             self.luma.iter_mut().for_each(|v| *v = ((*v - 16.0) * (255.0 / 219.0)).clamp(0.0, 255.0));
         }
-        true
     }
 
     /// Box average. `weights` holds one weight for each byte of a pixel, 256 in all; of a row's last pixel only those bytes that weigh
     /// something need be there.
-    fn shrink(&mut self, data: &[u8], size: Size, stride: usize, frame: Size, cells: u32, weights: &[u16]) {
+    fn shrink(
+        &mut self,
+        rows: &mut impl Rows,
+        stride: usize,
+        size: Size,
+        frame: Size,
+        cells: u32,
+        weights: &[u16],
+    ) -> bool {
         let cell = size.long_side().div_ceil(cells.max(32)).clamp(1, MAX_CELL) as usize;
         let (width, height) = (size.width as usize, size.height as usize);
         self.luma.clear();
@@ -147,7 +180,7 @@ impl Plane {
         (self.cols, self.rows) = (width.div_ceil(cell), height.div_ceil(cell));
         if size.pixels() == 0 || frame.pixels() == 0 {
             (self.cols, self.rows) = (0, 0);
-            return;
+            return true;
         }
         let per_pixel = |of: u32, to: u32| cell as f32 * to as f32 / of as f32;
         self.scale = (per_pixel(size.width, frame.width), per_pixel(size.height, frame.height));
@@ -155,23 +188,27 @@ impl Plane {
         let step = if cell >= 4 { 2 } else { 1 }.max(cell.div_ceil(MAX_ROWS));
         let weightless = weights.iter().rev().take_while(|w| **w == 0).count();
         let bytes = width * weights.len() - weightless;
-        if cell == 1 && weights == [256] {
-            // A picture of the right size, as JPEGs have it in their block means.
-            let rows = data.chunks(stride.max(1)).take(height);
-            rows.for_each(|row| self.luma.extend(row[..width].iter().map(|v| f32::from(*v))));
-            return;
-        }
         self.sums.resize(bytes, 0);
         if self.weights.len() != cell * weights.len() || !self.weights.starts_with(weights) {
             self.weights.clear();
             self.weights.extend(weights.iter().cycle().take(cell * weights.len()));
         }
         for top in (0..height).step_by(cell) {
+            let Some(band) = rows.rows(top, cell.min(height - top)) else {
+                (self.cols, self.rows) = (0, 0);
+                self.luma.clear();
+                return false;
+            };
+            if cell == 1 && weights == [256] {
+                // A picture of the right size, as JPEGs have it in their block means.
+                self.luma.extend(band[..width].iter().map(|v| f32::from(*v)));
+                continue;
+            }
             self.sums.fill(0);
             let mut summed = 0_u32;
-            for y in (top..(top + cell).min(height)).step_by(step) {
+            for row in band.chunks(stride).step_by(step) {
                 // Columns first: this loop is a plain vector addition, which the compiler makes wide.
-                for (sum, byte) in self.sums.iter_mut().zip(&data[y * stride..][..bytes]) {
+                for (sum, byte) in self.sums.iter_mut().zip(&row[..bytes]) {
                     *sum += u16::from(*byte);
                 }
                 summed += 1;
@@ -182,6 +219,7 @@ impl Plane {
                 self.luma.push(total as f32 / (256 * pixels) as f32);
             }
         }
+        true
     }
 
     /// Columns and rows of cells.
@@ -447,6 +485,14 @@ impl Motion {
     /// Compares the luma of a frame of size `frame` that was not decoded; `None` unless the frames before it were seen in the same way.
     pub fn peek(&mut self, at: MonoNs, luma: Luma<'_>, frame: Size) -> Option<Verdict<'_>> {
         if !self.plane.set_luma(luma, frame, self.settings.cells) || !self.state.shape.same_shape(&self.plane) {
+            return None;
+        }
+        Some(self.state.look(at, &self.plane, &self.settings))
+    }
+
+    /// The same for luma that is fetched row by row (see [`Plane::set_rows`]).
+    pub fn peek_rows(&mut self, at: MonoNs, rows: &mut impl Rows, frame: Size, range: Range) -> Option<Verdict<'_>> {
+        if !self.plane.set_rows(rows, frame, range, self.settings.cells) || !self.state.shape.same_shape(&self.plane) {
             return None;
         }
         Some(self.state.look(at, &self.plane, &self.settings))

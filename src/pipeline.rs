@@ -41,7 +41,7 @@ use crate::motion::{Kind, MAX_BOXES, Motion, Verdict};
 use crate::scene::places::Places;
 use crate::scene::{Numbers, Visits};
 use crate::seal::Sealed;
-use crate::source::{self, CameraState, Change, FrameSource, Pulled};
+use crate::source::{self, CameraState, Change, FrameSource, Pulled, Unread};
 use crate::track::{self, State, Track, Tracker};
 use crate::watch::{self, Latencies, Pulse};
 
@@ -147,7 +147,19 @@ impl Note {
 /// A raw frame and when we got it.
 struct Captured {
     raw: RawFrame,
+    /// Where its bytes are, if they have not been read.
+    unread: Option<Unread>,
     received: MonoNs,
+}
+
+impl Captured {
+    /// The bytes are needed, all of them.
+    fn read(&mut self) -> &mut RawFrame {
+        if let Some(bytes) = self.unread.take() {
+            bytes.read(&mut self.raw.data);
+        }
+        &mut self.raw
+    }
 }
 
 /// What moved: a [`Verdict`] that owns its boxes.
@@ -442,7 +454,13 @@ fn capture(
         }
         let buffer = spare.take().or_else(|| free.try_recv().ok()).unwrap_or_default();
         camera.source.pass_over(feeder.passed_over());
-        match camera.source.next(buffer) {
+        let (pulled, unread) = match camera.source.next(buffer) {
+            Ok(Pulled::Unread { raw, bytes }) => (Ok(Pulled::Frame(raw)), Some(bytes)),
+            pulled => (pulled, None),
+        };
+        match pulled {
+            // Taken apart above.
+            Ok(Pulled::Unread { raw, .. }) => spare = Some(raw.data),
             Ok(Pulled::Frame(raw)) => {
                 let stamp = raw.stamp;
                 if !online && feeder.note(stamp.at, Note::plain(Change::Online, CameraReason::Started)).is_err() {
@@ -453,12 +471,14 @@ fn capture(
                 last = Some(stamp);
                 Ledger::count(&ledger.captured);
                 // Whole as far as one sees from outside, and nobody would look inside.
-                if feeder.is_passed_over(stamp.at) && decode::check(&raw, &Limits::default()).is_ok() {
+                if feeder.is_passed_over(stamp.at)
+                    && (unread.is_some() || decode::check(&raw, &Limits::default()).is_ok())
+                {
                     Ledger::count(&ledger.still);
                     spare = Some(raw.data);
                     continue;
                 }
-                match feeder.put(stamp.at, Captured { raw, received: watch::now() }) {
+                match feeder.put(stamp.at, Captured { raw, unread, received: watch::now() }) {
                     Ok(None) => {}
                     Ok(Some(old)) => {
                         Ledger::count(&ledger.displaced);
@@ -539,6 +559,8 @@ struct Lookout {
     motion: Motion,
     cadence: Cadence,
     broken_in_a_row: u32,
+    /// Of a frame that is read piece by piece.
+    strip: Vec<u8>,
 }
 
 impl Lookout {
@@ -548,6 +570,7 @@ impl Lookout {
             motion: Motion::new(crate::motion::Settings::default()),
             cadence: Cadence::new(crate::cadence::Settings::default()),
             broken_in_a_row: 0,
+            strip: Vec::new(),
         }
     }
 
@@ -564,19 +587,19 @@ impl Lookout {
         frames: &mut Frames,
         pulse: &Pulse,
     ) -> Result<Option<Scouted>, DecodeError> {
-        let Captured { raw, received } = captured;
-        let (at, received) = (raw.stamp.at, *received);
+        let (at, received) = (captured.raw.stamp.at, captured.received);
         if self.every_frame {
-            let frame = frames.decoded(decoder, raw, pulse)?;
+            let frame = frames.decoded(decoder, captured.read(), pulse)?;
             let moved = Moved::new(&Verdict { kind: Kind::Moving, boxes: &[], share: 1.0 });
             return Ok(Some(Scouted::Frame { frame, received, moved }));
         }
         let mut moved = None;
         match self.cadence.glance(at) {
             Glance::Full => {}
-            Glance::Skip => return decode::check(raw, &decoder.limits()).map(|()| None),
+            Glance::Skip if captured.unread.is_some() => return Ok(None),
+            Glance::Skip => return decode::check(&captured.raw, &decoder.limits()).map(|()| None),
             Glance::Peek => {
-                if let Some(verdict) = decoder.luma(raw)?.and_then(|(luma, size)| self.motion.peek(at, luma, size)) {
+                if let Some(verdict) = self.peek(decoder, captured)? {
                     if verdict.kind == Kind::Still {
                         self.cadence.saw(at, Kind::Still, false);
                         return Ok(None);
@@ -585,11 +608,26 @@ impl Lookout {
                 }
             }
         }
-        let frame = frames.decoded(decoder, raw, pulse)?;
+        let frame = frames.decoded(decoder, captured.read(), pulse)?;
         // A peek that saw something has told it: the same frame again would not differ from itself.
         let moved = moved.unwrap_or_else(|| Moved::new(&self.motion.look(at, &frame)));
         self.cadence.saw(at, moved.kind, true);
         Ok(Some(Scouted::Frame { frame, received, moved }))
+    }
+}
+
+impl Lookout {
+    /// Compares a frame's luma with what came before; `None` where that cannot be done with so little of it.
+    fn peek(&mut self, decoder: &mut Decoder, captured: &Captured) -> Result<Option<Verdict<'_>>, DecodeError> {
+        let Captured { raw, unread, .. } = captured;
+        let at = raw.stamp.at;
+        match (unread, raw.size) {
+            (Some(bytes), Some(size)) => {
+                let mut rows = bytes.rows(raw.stride, size.height as usize, &mut self.strip);
+                Ok(self.motion.peek_rows(at, &mut rows, size, raw.range))
+            }
+            _ => Ok(decoder.luma(raw)?.and_then(|(luma, size)| self.motion.peek(at, luma, size))),
+        }
     }
 }
 

@@ -546,3 +546,33 @@ fn rain_over_a_parked_car_costs_little_and_hides_nobody() {
         assert!(minute <= 90, "{streaks} streaks: {minute} looks a minute");
     }
 }
+
+/// Rows that are fetched as they are asked for make the plane that those in memory make, in every size of cell; what cannot be had is none.
+#[test]
+fn luma_that_is_fetched_row_by_row_is_the_same_plane() {
+    let mut rng = Lcg(5);
+    for size in [Size::new(1280, 720), Size::new(321, 243), Size::new(160, 90), Size::new(3, 700), Size::new(1, 1)] {
+        let (width, height) = (size.width as usize, size.height as usize);
+        let luma: Vec<u8> = (0..width * height).map(|_| rng.next() as u8).collect();
+        for range in [Range::Full, Range::Limited] {
+            let (mut wanted, mut plane) = (Plane::default(), Plane::default());
+            assert!(wanted.set_luma(Luma { range, ..plain(&luma, size, width) }, size, 160));
+            assert!(plane.set_rows(&mut Lying { data: &luma, stride: width }, size, range, 160));
+            assert_eq!(plane.luma(), wanted.luma(), "{size}");
+            assert!(plane.same_shape(&wanted));
+        }
+        struct Broken<'a>(Lying<'a>, usize);
+        impl Rows for Broken<'_> {
+            fn rows(&mut self, first: usize, count: usize) -> Option<&[u8]> {
+                if first + count > self.1 { None } else { self.0.rows(first, count) }
+            }
+        }
+        let mut motion = Motion::new(Settings::default());
+        let lying = || Lying { data: &luma, stride: width };
+        assert!(motion.peek(MonoNs(0), plain(&luma, size, width), size).is_none(), "nothing to compare with");
+        motion.state.look(MonoNs(0), &motion.plane, &motion.settings);
+        let still = motion.peek_rows(MonoNs(1), &mut lying(), size, Range::Full).map(|verdict| verdict.kind);
+        assert_eq!(still, Some(Kind::Still));
+        assert!(motion.peek_rows(MonoNs(2), &mut Broken(lying(), height - 1), size, Range::Full).is_none());
+    }
+}

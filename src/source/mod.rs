@@ -24,6 +24,8 @@ use crate::event::CameraReason;
 use crate::frame::{CameraId, MonoNs, PixelFormat, RawFrame, Stamp};
 use crate::geom::Size;
 
+pub use input::Unread;
+
 /// Something that gives frames, one after another.
 pub trait FrameSource: Send {
     /// What it is.
@@ -39,7 +41,7 @@ pub trait FrameSource: Send {
     fn next(&mut self, buffer: Vec<u8>) -> Result<Pulled, SourceError>;
 
     /// Until told otherwise nobody would open frames of these times. Of an uncompressed one a source may give [`Pulled::Passed`], which
-    /// spares whoever copies its bytes.
+    /// spares whoever copies its bytes. Others may come as [`Pulled::Unread`] as long as there are such times.
     fn pass_over(&mut self, _times: Option<Times>) {}
 }
 
@@ -65,6 +67,13 @@ pub struct SourceInfo {
 pub enum Pulled {
     /// A frame.
     Frame(RawFrame),
+    /// A whole frame of a file, uncompressed, whose bytes lie there still: `raw.data` is a buffer for them.
+    Unread {
+        /// Everything else about the frame.
+        raw: RawFrame,
+        /// Where they are.
+        bytes: Unread,
+    },
     /// A whole frame that nobody would open ([`FrameSource::pass_over`]).
     Passed {
         /// The buffer, unused.
@@ -99,6 +108,7 @@ impl std::fmt::Debug for Pulled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Frame(raw) => write!(f, "Frame({raw:?})"),
+            Self::Unread { raw, .. } => write!(f, "Unread({:?}, {})", raw.stamp, raw.format.name()),
             Self::Passed { stamp, .. } => write!(f, "Passed({stamp:?})"),
             Self::Skipped { stamp, reason, .. } => write!(f, "Skipped({stamp:?}, {reason})"),
             Self::State { state, .. } => write!(f, "{state:?}"),

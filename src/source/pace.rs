@@ -49,7 +49,9 @@ impl Pace {
 
     /// When to read on: when the next frame is expected, or the first one behind it that somebody may open.
     fn read_at(&self) -> MonoNs {
-        let Some(times) = self.passed.as_ref().filter(|times| times.contains(&self.expected)) else { return self.expected };
+        let Some(times) = self.passed.as_ref().filter(|times| times.contains(&self.expected)) else {
+            return self.expected;
+        };
         let frames = (times.end.0 - self.expected.0).div_ceil(self.between.max(1));
         MonoNs(self.expected.0.saturating_add(frames.saturating_mul(self.between)))
     }
@@ -82,7 +84,7 @@ impl FrameSource for Pace {
             }
         };
         let due = match &pulled {
-            Pulled::Frame(raw) => raw.stamp.at,
+            Pulled::Frame(raw) | Pulled::Unread { raw, .. } => raw.stamp.at,
             Pulled::Passed { stamp, .. } | Pulled::Skipped { stamp, .. } => stamp.at,
             Pulled::Quiet(_) | Pulled::State { .. } | Pulled::End => return Ok(pulled),
         };

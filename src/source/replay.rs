@@ -413,7 +413,7 @@ impl Primed {
             match inner.next(std::mem::take(&mut buffer))? {
                 Pulled::Quiet(_) if stop() => return Err(SourceError::Stopped { name: inner.info().name.clone() }),
                 Pulled::Quiet(back) => buffer = back,
-                frame @ (Pulled::Frame(_) | Pulled::End) => {
+                frame @ (Pulled::Frame(_) | Pulled::Unread { .. } | Pulled::End) => {
                     first.push_back(frame);
                     break;
                 }

@@ -14,7 +14,7 @@ use super::synth::Synth;
 use super::y4m::{Header, Y4mSource};
 use super::*;
 use crate::decode::{Decoder, Limits};
-use crate::frame::{Frame, Range};
+use crate::frame::{Frame, Range, Rows};
 
 /// A JPEG of one grey level, which tells it apart from others.
 fn jpeg(level: u8) -> Vec<u8> {
@@ -47,6 +47,22 @@ fn drain(source: &mut dyn FrameSource) -> Drained {
     loop {
         let stamp = match source.next(std::mem::take(&mut buffer)) {
             Ok(Pulled::Frame(raw)) => {
+                got.push(Ok(raw.data));
+                raw.stamp
+            }
+            Ok(Pulled::Unread { mut raw, bytes }) => {
+                bytes.read(&mut raw.data);
+                // Piece by piece they are the same.
+                let (width, height, mut strip) = (raw.stride, raw.data.len() / raw.stride, Vec::new());
+                for count in [1, 3, height] {
+                    let mut rows = bytes.rows(width, height, &mut strip);
+                    for first in (0..height).step_by(count) {
+                        let count = count.min(height - first);
+                        let wanted = &raw.data[first * width..(first + count) * width];
+                        assert!(rows.rows(first, count) == Some(wanted), "{count} rows from {first}");
+                    }
+                    assert_eq!(rows.rows(height, 1), None);
+                }
                 got.push(Ok(raw.data));
                 raw.stamp
             }

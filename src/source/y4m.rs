@@ -10,7 +10,7 @@
 
 use std::io;
 
-use super::input::{Got, Read};
+use super::input::{Got, Read, Unread};
 use super::{FrameSource, Pulled, Rate, Skip, SourceError, SourceInfo, Tally, Ticker, Times};
 use crate::decode::Limits;
 use crate::frame::{CameraId, PixelFormat, Range, RawFrame};
@@ -253,23 +253,28 @@ impl<R: Read> Y4mSource<R> {
         Ok(Got::Bytes(wanted))
     }
 
-    /// Whether nobody wants the bytes of the next frame.
-    fn is_passed_over(&self) -> bool {
-        self.passed.as_ref().is_some_and(|times| times.contains(&self.ticker.due()))
+    /// The frame whose bytes those are.
+    fn frame(&mut self, header: Header, data: Vec<u8>) -> RawFrame {
+        RawFrame {
+            stamp: self.ticker.tick(),
+            format: header.format,
+            size: Some(header.size),
+            stride: header.size.width as usize,
+            range: header.range,
+            data,
+        }
     }
 
     /// Passes over a frame's bytes, if that can be done and all are there.
-    fn skip(&mut self, bytes: usize) -> Result<bool, SourceError> {
-        let Some(more) = bytes.checked_sub(self.ahead_len - self.ahead_at) else { return Ok(false) };
-        match self.input.skip(more) {
-            Ok(true) => {
-                (self.ahead_at, self.ahead_len) = (0, 0);
-                self.offset += bytes as u64;
-                Ok(true)
-            }
-            Ok(false) => Ok(false),
-            Err(error) => Err(self.io_error(error)),
+    fn pass(&mut self, bytes: usize) -> Result<Option<Unread>, SourceError> {
+        let ahead = self.ahead_len - self.ahead_at;
+        let Some(more) = bytes.checked_sub(ahead) else { return Ok(None) };
+        let unread = self.input.pass(more).map_err(|error| self.io_error(error))?;
+        if unread.is_some() {
+            (self.ahead_at, self.ahead_len) = (0, 0);
+            self.offset += bytes as u64;
         }
+        Ok(unread.map(|unread| unread.after(ahead)))
     }
 
     fn cut(&mut self, buffer: Vec<u8>, what: &str) -> Pulled {
@@ -329,10 +334,18 @@ impl<R: Read> FrameSource for Y4mSource<R> {
                     Got::End => return Ok(self.cut(buffer, "a FRAME line")),
                 },
                 (State::Body, Some(header)) => {
-                    if self.have == 0 && self.is_passed_over() && self.skip(header.frame_len())? {
+                    let is_passed_over = self.passed.as_ref().map(|times| times.contains(&self.ticker.due()));
+                    if self.have == 0
+                        && let Some(is_passed_over) = is_passed_over
+                        && let Some(bytes) = self.pass(header.frame_len())?
+                    {
                         self.state = State::FrameLine;
                         self.tally.frame();
-                        return Ok(Pulled::Passed { buffer, stamp: self.ticker.tick() });
+                        return Ok(if is_passed_over {
+                            Pulled::Passed { buffer, stamp: self.ticker.tick() }
+                        } else {
+                            Pulled::Unread { raw: self.frame(header, buffer), bytes }
+                        });
                     }
                     if self.have == 0 && self.body.capacity() < buffer.capacity() {
                         // The lent buffer takes the place of a smaller one; nothing of either is needed.
@@ -344,14 +357,7 @@ impl<R: Read> FrameSource for Y4mSource<R> {
                             self.have = 0;
                             self.state = State::FrameLine;
                             self.tally.frame();
-                            return Ok(Pulled::Frame(RawFrame {
-                                stamp: self.ticker.tick(),
-                                format: header.format,
-                                size: Some(header.size),
-                                stride: header.size.width as usize,
-                                range: header.range,
-                                data,
-                            }));
+                            return Ok(Pulled::Frame(self.frame(header, data)));
                         }
                         Got::Quiet => return Ok(Pulled::Quiet(buffer)),
                         Got::End => return Ok(self.cut(buffer, "a frame")),

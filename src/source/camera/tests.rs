@@ -215,6 +215,7 @@ fn live_but(
                 buffer = raw.data;
                 Seen::Frame(raw.stamp)
             }
+            Pulled::Unread { .. } => panic!("a camera is no file"),
             Pulled::Passed { buffer: back, stamp } => {
                 assert!(back.is_empty(), "nothing was copied");
                 buffer = back;
@@ -357,7 +358,7 @@ fn no_room_on_the_bus_asks_for_less() {
                 reasons.push(state.reason);
                 buffer
             }
-            Pulled::Frame(raw) => raw.data,
+            Pulled::Frame(raw) | Pulled::Unread { raw, .. } => raw.data,
             Pulled::Passed { buffer, .. } | Pulled::Skipped { buffer, .. } | Pulled::Quiet(buffer) => buffer,
             Pulled::End => panic!("a camera does not end"),
         };
