@@ -39,7 +39,8 @@ pub struct Settings {
     /// Longest interval between looks at the whole of a scene in which nothing moves. Whatever comes moves, and is looked at then; what this is
     /// for is what was there before in too little light. Default 60000 ms.
     pub longest_sweep_ms: u64,
-    /// Longest interval between looks at a track that stands. Default 10000 ms.
+    /// Longest interval between looks at a track that stands. Default 30000 ms: what leaves moves, and is looked at then; a parked car is in
+    /// view all night.
     pub longest_ms: u64,
     /// Shortest time between looks at a confirmed track on which something moves; 0 for every frame. Default 100 ms: ten looks a second
     /// are enough to follow somebody who runs, and a third of the work at 30 frames a second; at 150 ms what is told of somebody who walks
@@ -80,7 +81,7 @@ impl Default for Settings {
             sweep_ms: 1000,
             idle_sweep_ms: 10_000,
             longest_sweep_ms: 60_000,
-            longest_ms: 10_000,
+            longest_ms: 30_000,
             track_every_ms: 100,
             calm_every_ms: 400,
             urgent_every_ms: 50,
