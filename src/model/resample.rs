@@ -417,15 +417,16 @@ impl Columns {
 
     /// The group of outputs from `from` on; behind the row's end the last output again and again, which nobody reads.
     fn group(&self, from: usize, channels: &[Across], parts: usize, group: &mut Group) {
-        // For each channel the byte for each place of the gathered pairs, until it is in a window.
-        let mut bytes = [[usize::MAX; 16]; 3];
+        // For each channel the byte for each place of the gathered pairs, until it is in a window. In 32 bits, which vectors compare: in 64
+        // QEMU 10.0 gives a wrong minimum (TCG, `cmhi` of the lower half behind `ext`), and then nothing can be checked for aarch64.
+        let mut bytes = [[u32::MAX; 16]; 3];
         let bytes = &mut bytes[..channels.len()];
         for (c, (Across { axis, step, behind }, taps)) in channels.iter().zip(&self.taps).enumerate() {
             for i in 0..8 {
                 let output = (from + i).min(axis.to as usize * parts - 1);
                 let (pixel, part) = (output / parts, output % parts);
                 let tap = taps[pixel];
-                let byte = |sample: u32| behind + sample as usize * step + part;
+                let byte = |sample: u32| (behind + sample as usize * step + part) as u32;
                 let near = tap.weight <= ONE / 2;
                 let (base, other, weight) =
                     if near { (tap.first, tap.second, tap.weight) } else { (tap.second, tap.first, ONE - tap.weight) };
@@ -435,11 +436,11 @@ impl Columns {
                 group.weights[c][i] = weight * -32;
             }
         }
-        let last = self.len.saturating_sub(16);
+        let last = self.len.saturating_sub(16) as u32;
         group.windows = 0;
         loop {
-            let next = bytes.as_flattened().iter().fold(usize::MAX, |least, &at| least.min(at));
-            if next == usize::MAX {
+            let next = bytes.as_flattened().iter().fold(u32::MAX, |least, &at| least.min(at));
+            if next == u32::MAX {
                 break;
             }
             let start = next.min(last);
@@ -447,10 +448,10 @@ impl Columns {
                 for (at, place) in bytes.iter_mut().zip(places) {
                     let within = at.wrapping_sub(start);
                     *place = if within < 16 { within as u8 } else { NOWHERE };
-                    *at = if within < 16 { usize::MAX } else { *at };
+                    *at = if within < 16 { u32::MAX } else { *at };
                 }
             }
-            group.starts[group.windows] = start as u32;
+            group.starts[group.windows] = start;
             group.windows += 1;
         }
     }
@@ -729,28 +730,27 @@ impl<const P: usize> Strand<P> {
 /// The first of every two bytes.
 #[inline(always)]
 fn every_second<L: Level>(level: L, row: &[u8], out: &mut [Bytes]) {
-    // [`Level::pack`] takes the quarters of 64 bytes in the order 0, 2, 1, 3.
-    let firsts = level.load(&FIRSTS);
+    let [to_first, to_second] = FIRSTS.each_ref().map(|places| level.load(places));
     let (blocks, rest) = row.as_chunks::<64>();
     for (out, block) in out.iter_mut().zip(blocks) {
         let [[a, b], [c, d]]: [[[u8; 16]; 2]; 2] = cast(*block);
-        let pairs = [level.halves(&a, &c), level.halves(&b, &d)];
-        *out = level.store(level.pack::<0>(pairs.map(|bytes| level.shuffle(bytes, firsts))));
+        let first = level.shuffle(level.halves(&a, &c), to_first);
+        *out = level.store(level.or(first, level.shuffle(level.halves(&b, &d), to_second)));
     }
     if let Some(out) = out.get_mut(blocks.len()) {
         out.0.iter_mut().zip(rest.iter().step_by(2)).for_each(|(to, from)| *to = *from);
     }
 }
 
-/// For [`Level::shuffle`]: the first byte of each two, as a 16-bit value.
-const FIRSTS: Bytes = {
-    let mut places = [NOWHERE; 32];
+/// For [`Level::shuffle`]: the first byte of each two, to the first or to the second eight bytes of a half.
+const FIRSTS: [Bytes; 2] = {
+    let mut both = [Bytes([NOWHERE; 32]); 2];
     let mut i = 0;
     while i < 32 {
-        places[i] = (i % 16) as u8;
-        i += 2;
+        both[i % 16 / 8].0[i] = (i % 8 * 2) as u8;
+        i += 1;
     }
-    Bytes(places)
+    both
 };
 
 /// As slices.

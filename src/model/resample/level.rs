@@ -57,10 +57,15 @@ pub(super) trait Level: Copy {
     fn mix(self, pairs: Self::V, weights: Self::V) -> Self::V;
     /// Bytes, times 256: the first eight of each half, and the last.
     fn spread(self, v: Self::V) -> [Self::V; 2];
-    /// The way back for 16-bit values: divided by `1 << SHIFT`, cut off downwards, and held to a byte.
+    /// The way back for 16-bit values: divided by `1 << SHIFT`, cut off downwards, and held to a byte. `SHIFT` is 1 to 8.
     fn pack<const SHIFT: i32>(self, v: [Self::V; 2]) -> Self::V;
     /// `from * gain + bias`, in two roundings.
     fn normalise(self, from: [u8; 8], gain: Self::F, bias: Self::F) -> [f32; 8];
+}
+
+/// What NEON can shift by in [`Level::pack`], checked wherever it is compiled: most builds are for other processors.
+const fn is_shift(by: i32) -> bool {
+    0 < by && by <= 8
 }
 
 /// What is run on a [`Machine`].
@@ -262,6 +267,7 @@ mod x86 {
 
         #[inline(always)]
         fn pack<const SHIFT: i32>(self, [a, b]: [__m256i; 2]) -> __m256i {
+            const { assert!(super::is_shift(SHIFT)) };
             let avx2 = self.avx2;
             avx2._mm256_packus_epi16(avx2._mm256_srai_epi16::<SHIFT>(a), avx2._mm256_srai_epi16::<SHIFT>(b))
         }
@@ -317,6 +323,7 @@ mod x86 {
 
         #[inline(always)]
         fn pack<const SHIFT: i32>(self, [a, b]: [[__m128i; 2]; 2]) -> [__m128i; 2] {
+            const { assert!(super::is_shift(SHIFT)) };
             let sse2 = self.sse2;
             let (a0, a1) = (sse2._mm_srai_epi16::<SHIFT>(a[0]), sse2._mm_srai_epi16::<SHIFT>(a[1]));
             let (b0, b1) = (sse2._mm_srai_epi16::<SHIFT>(b[0]), sse2._mm_srai_epi16::<SHIFT>(b[1]));
@@ -504,6 +511,7 @@ impl Level for Plain {
 
     #[inline(always)]
     fn pack<const SHIFT: i32>(self, [a, b]: [[u8; 32]; 2]) -> [u8; 32] {
+        const { assert!(is_shift(SHIFT)) };
         let (a, b) = (lanes(a), lanes(b));
         std::array::from_fn(|i| {
             let value = if i & 8 == 0 { a } else { b }[(i & 16) / 2 + i % 8];
