@@ -24,11 +24,11 @@ fn main() {
     }
     let seconds: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(20);
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let [back_to_back, in_time] = [false, true].map(plain_decoding);
-    println!(
-        "1280x720, 30 frames a second, {seconds} s; plain decoding of the JPEGs: {back_to_back:.2} % of a core back to back, \
-         {in_time:.2} % one at a time"
-    );
+    println!("1280x720, 30 frames a second, {seconds} s; per cent of a core, back to back and one at a time:");
+    let [decoding, copying] = [plain_decoding(), plain_copying()];
+    for (what, [back_to_back, in_time]) in [("decoding each JPEG", decoding), ("copying each raw frame", copying)] {
+        println!("{what:>24}  {back_to_back:>6.2}  {in_time:>6.2}");
+    }
     println!("cameras  format  % of a core  a camera  wake-ups/s");
     for (cameras, format) in [(1, "mjpg"), (2, "mjpg"), (4, "mjpg"), (8, "mjpg"), (1, "i420")] {
         let clips = [CALM, CALM + seconds].map(|length| {
@@ -60,26 +60,46 @@ fn picture(seed: u32) -> Vec<u8> {
     rgb
 }
 
-/// What libjpeg-turbo takes to decode each picture of the clip to RGB, and nothing else, per cent of a core. `in_time`: each when it is
-/// due, as a camera's would be. A core that was at rest has forgotten everything, and neighbours have filled its caches.
-fn plain_decoding(in_time: bool) -> f64 {
-    const SECONDS: usize = 3;
+/// What libjpeg-turbo takes to decode each picture of the clip to RGB, and nothing else.
+fn plain_decoding() -> [f64; 2] {
     let jpegs: Vec<Vec<u8>> = (0..PICTURES as u32).map(|seed| encoded(&picture(seed))).collect();
-    let begun = std::time::Instant::now();
-    let mut busy = Duration::ZERO;
-    for (i, jpeg) in jpegs.iter().cycle().take(SECONDS * FPS).enumerate() {
-        if in_time {
-            let due = Duration::from_secs(i as u64) / FPS as u32;
-            std::thread::sleep(due.saturating_sub(begun.elapsed()));
-        }
-        let before = thread_cpu();
-        let mut decoder = mozjpeg::Decompress::new_mem(jpeg).and_then(|d| d.rgb()).expect("our own JPEG");
+    shares(|i| {
+        let mut decoder =
+            mozjpeg::Decompress::new_mem(&jpegs[i % PICTURES]).and_then(|d| d.rgb()).expect("our own JPEG");
         let rgb: Vec<[u8; 3]> = decoder.read_scanlines().expect("our own JPEG");
         decoder.finish().expect("our own JPEG");
         std::hint::black_box(rgb);
-        busy += thread_cpu().saturating_sub(before);
-    }
-    100.0 * busy.as_secs_f64() / SECONDS as f64
+    })
+}
+
+/// What it takes to copy each frame of 4:2:0, as whoever reads it from a file or keeps a camera's must, and nothing else.
+fn plain_copying() -> [f64; 2] {
+    let frames: Vec<Vec<u8>> = (0..2 * PICTURES).map(|i| vec![i as u8; (SIZE.0 * SIZE.1 * 3 / 2) as usize]).collect();
+    let mut copy = frames[0].clone();
+    shares(|i| {
+        copy.copy_from_slice(&frames[i % frames.len()]);
+        std::hint::black_box(&mut copy);
+    })
+}
+
+/// Per cent of a core for something that is done with each frame: one after another without a pause, and each when it is due, as a
+/// camera's would be. A core that was at rest has forgotten everything, and neighbours have filled its caches.
+fn shares(mut work: impl FnMut(usize)) -> [f64; 2] {
+    const SECONDS: usize = 3;
+    [false, true].map(|in_time| {
+        let begun = std::time::Instant::now();
+        let mut busy = Duration::ZERO;
+        for i in 0..SECONDS * FPS {
+            if in_time {
+                let due = Duration::from_secs(i as u64) / FPS as u32;
+                std::thread::sleep(due.saturating_sub(begun.elapsed()));
+            }
+            let before = thread_cpu();
+            work(i);
+            busy += thread_cpu().saturating_sub(before);
+        }
+        100.0 * busy.as_secs_f64() / SECONDS as f64
+    })
 }
 
 /// Processor time of this thread.
