@@ -1,8 +1,9 @@
 //! What still cameras cost: processor time and wake-ups of the whole program, sealed, in real time.
 //!
 //! `cargo bench --bench idle [-- SECONDS]`. A 1280x720 scene in which only the sensor's noise changes, 30 frames a second, as MJPEG from
-//! one, two, four and eight cameras, and as raw 4:2:0 from one. Each figure is the difference of a long and a short run, so that the
-//! start is not in it, nor the seconds in which the scene is got to know.
+//! one, two, four and eight cameras, and as raw 4:2:0 from one. Each figure is of the seconds behind the first ones of a run, by the
+//! scheduler's own clock: neither the start is in it nor the time in which the scene is got to know. That is half a minute where something
+//! stands (the object model takes the JPEGs' scene for a keyboard), which is looked at again after 1, 2, 4, 8, 16 and then every 30 seconds.
 #![allow(clippy::print_stdout)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 const SIZE: (u32, u32) = (1280, 720);
 const FPS: usize = 30;
-/// After so many seconds a still scene is known to be one.
-const CALM: usize = 5;
+/// After so many seconds looks at a still scene have become as rare as they get, or nearly: in the raw frames nothing is seen, and a minute of
+/// them would be 2.5 GB.
+const KNOWN: [(&str, usize); 2] = [("mjpg", 32), ("i420", 12)];
 /// Pictures of the same scene; they are repeated.
 const PICTURES: usize = 30;
 
@@ -22,7 +24,7 @@ fn main() {
     if std::env::args().any(|a| a == "--test") {
         return;
     }
-    let seconds: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(20);
+    let seconds: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(30);
     let dir = tempfile::tempdir().expect("a temporary folder");
     println!("1280x720, 30 frames a second, {seconds} s; per cent of a core, back to back and one at a time:");
     let [decoding, copying] = [plain_decoding(), plain_copying()];
@@ -30,18 +32,15 @@ fn main() {
         println!("{what:>24}  {back_to_back:>6.2}  {in_time:>6.2}");
     }
     println!("cameras  format  % of a core  a camera  wake-ups/s");
-    for (cameras, format) in [(1, "mjpg"), (2, "mjpg"), (4, "mjpg"), (8, "mjpg"), (1, "i420")] {
-        let clips = [CALM, CALM + seconds].map(|length| {
-            let path = dir.path().join(format!("{format}-{length}"));
-            let path = path.with_extension(if format == "mjpg" { "mjpeg" } else { "y4m" });
-            if !path.exists() {
-                clip(&path, format, length);
-            }
-            path
-        });
-        let [short, long] = clips.map(|clip| Cost::of(&clip, cameras));
-        let share = 100.0 * (long.cpu - short.cpu).as_secs_f64() / seconds as f64;
-        let wakes = (long.wakes.saturating_sub(short.wakes)) as f64 / seconds as f64;
+    let [mjpg, i420] = KNOWN;
+    for (cameras, (format, known)) in [(1, mjpg), (2, mjpg), (4, mjpg), (8, mjpg), (1, i420)] {
+        let path = dir.path().join(format!("still.{}", if format == "mjpg" { "mjpeg" } else { "y4m" }));
+        if !path.exists() {
+            clip(&path, format, known + seconds + 1);
+        }
+        let Cost { cpu, wakes } = Cost::of(&path, cameras, known, seconds);
+        let share = 100.0 * cpu.as_secs_f64() / seconds as f64;
+        let wakes = wakes as f64 / seconds as f64;
         println!("{cameras:>7}  {format:>6}  {share:>11.2}  {:>8.2}  {wakes:>10.0}", share / cameras as f64);
     }
 }
@@ -143,7 +142,7 @@ fn clip(path: &Path, format: &str, seconds: usize) {
     file.flush().expect("disk space for the clip");
 }
 
-/// Of all three processes, from start to end.
+/// Of all three processes.
 struct Cost {
     cpu: Duration,
     /// Times that a thread went to sleep of its own accord, and so was woken.
@@ -151,8 +150,8 @@ struct Cost {
 }
 
 impl Cost {
-    fn of(clip: &Path, cameras: usize) -> Self {
-        let before = children_cpu();
+    /// What so many seconds take once the scene is known, after so many others.
+    fn of(clip: &Path, cameras: usize, known: usize, seconds: usize) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_porchlight"));
         command.args(["run", "--pace", "realtime", "--fps", &FPS.to_string()]);
         for index in 0..cameras {
@@ -164,29 +163,31 @@ impl Cost {
             command.arg("--source").arg(path);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
-        let pid = child.id();
-        let mut wakes = 0;
-        std::thread::scope(|scope| {
-            let out = child.stdout.take().expect("piped");
-            let reader = scope.spawn(move || BufReader::new(out).lines().map_while(Result::ok).count());
-            // Threads take their counts along when they end: the greatest sum seen is the last before the end.
-            while !reader.is_finished() {
-                wakes = wakes.max(family(pid).into_iter().map(voluntary).sum());
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        });
-        assert!(child.wait().expect("waited").success());
-        Self { cpu: children_cpu().saturating_sub(before), wakes }
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        assert!(lines.next().is_some(), "a hello");
+        // Whatever else is said fits into the pipe.
+        let now = |behind: usize| {
+            std::thread::sleep(Duration::from_secs(behind as u64));
+            family(child.id()).into_iter().map(Self::so_far).fold((Duration::ZERO, 0), |(a, b), (c, d)| (a + c, b + d))
+        };
+        let (known, then) = (now(known), now(seconds));
+        assert!(lines.last().is_some() && child.wait().expect("waited").success());
+        Self { cpu: then.0.saturating_sub(known.0), wakes: then.1.saturating_sub(known.1) }
     }
-}
 
-/// Processor time of the children that were waited for, and theirs.
-fn children_cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = after_name.split_whitespace().skip(13).take(2).filter_map(|v| v.parse::<u64>().ok()).sum();
-    // The kernel counts for programs in hundredths of a second, whatever its own clock.
-    Duration::from_millis(ticks * 10)
+    /// Of one process.
+    fn so_far(pid: u32) -> (Duration, u64) {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        tasks.fold((Duration::ZERO, 0), |(cpu, wakes), task| {
+            let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            // Nanoseconds on a processor, then others.
+            let ran = read("schedstat").split_whitespace().next().and_then(number).expect("CONFIG_SCHED_INFO");
+            let status = read("status");
+            let slept = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")).and_then(number);
+            (cpu + Duration::from_nanos(ran), wakes + slept.unwrap_or_default())
+        })
+    }
 }
 
 /// A process and its children.
@@ -194,14 +195,4 @@ fn family(pid: u32) -> Vec<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let children = children.split_whitespace().filter_map(|p| p.parse().ok());
     std::iter::once(pid).chain(children.flat_map(family)).collect()
-}
-
-fn voluntary(pid: u32) -> u64 {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    tasks
-        .filter_map(|task| {
-            let status = std::fs::read_to_string(task.path().join("status")).ok()?;
-            status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse::<u64>().ok()
-        })
-        .sum()
 }
