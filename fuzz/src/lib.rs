@@ -104,7 +104,8 @@ pub fn y4m(data: &[u8]) {
                 buffer = raw.data;
             }
             Ok(
-                Pulled::Passed { buffer: back, .. }
+                Pulled::Unread { raw: RawFrame { data: back, .. }, .. }
+                | Pulled::Passed { buffer: back, .. }
                 | Pulled::Skipped { buffer: back, .. }
                 | Pulled::State { buffer: back, .. }
                 | Pulled::Quiet(back),

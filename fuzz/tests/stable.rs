@@ -112,5 +112,5 @@ fn the_seed_is_a_picture() {
     let mut raw = RawFrame { stamp, format: PixelFormat::Mjpg, size, stride: 0, range, data: jpeg() };
     let mut frame = Frame::new();
     porchlight::decode::Decoder::default().decode(&mut raw, &mut frame).unwrap();
-    assert!(frame.rgb().iter().all(|&value| value == 128));
+    assert!(frame.to_rgb().iter().all(|&value| value == 128));
 }
